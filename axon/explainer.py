@@ -15,7 +15,7 @@ from models.columns.labels import Label
 from models.errors import DataError
 from models.explaining.background import Background, background_of
 from models.explaining.document import Explanation, cells_of, explanation_document
-from models.explaining.explained_output import ExplainedOutput, checked_label
+from models.explaining.explained_output import ExplainedOutput, checked_label, explained_label
 from models.explaining.shapley import (
     DEFAULT_SAMPLES,
     Kind,
@@ -47,7 +47,8 @@ def explain_rows(
         reference: name of the model.
         rows: data frame, Arrow table, array or list (`models.columns.frame_rows.rows_of`).
         background: rows to compare with, of the same types; None for those of the checkpoint.
-        output: label whose probability is explained; None for the predicted label of each row.
+        output: label whose probability is explained, or one of several targets; None for the predicted label of each
+            row, or the first target.
         scale: `probability` or `logit`, for a classifier; None for the probability.
         kind: `exact` or `sampled`; None for exact wherever possible.
         samples: number of orders of a sampled explanation.
@@ -76,9 +77,9 @@ def explain_rows(
     for at, (row, cells) in enumerate(zip(encoded, given, strict=True)):
         shapley = shapley_of(Players(row, compared.rows, column_of), samples=samples, kind=kind)
         answers = answerer.finite_answer(row[None], first=at)
-        predicted = labels[int(answers.argmax())] if labels else float(answers[0, 0])
+        predicted = answerer.labelled(answers)[0]
         explained = ExplainedOutput(
-            schema, (predicted if output is None else output) if labels else None, logit=scale == "logit"
+            schema, explained_label(schema, output, predicted if labels else None), logit=scale == "logit"
         )
         outputs = _outputs(answerer, shapley, explained, schema.width)
         if not np.isfinite(outputs).all():

@@ -12,7 +12,7 @@ from models.columns.encoding import MAX_FAULTS, RowEncoder
 from models.columns.extreme_rows import overflow
 from models.columns.frame_rows import rows_of
 from models.columns.labels import Label
-from models.columns.schema import ClassTarget
+from models.columns.schema import ClassTarget, ValuesTarget
 from models.conformal import bounds_of, sets_of, threshold_of
 from models.covered_answers import CoveredAnswers
 from models.errors import ConfigError, RowError
@@ -45,8 +45,14 @@ class Answerer:
         target = self.checkpoint.schema.target
         return tuple(target.labels) if isinstance(target, ClassTarget) else ()
 
-    def predict(self, rows: Any) -> list[Label]:
-        """Returns a label, or a value, for each row.
+    @property
+    def targets(self) -> tuple[str, ...] | None:
+        """Names of several targets, in the order of the values of a row; None for one target."""
+        target = self.checkpoint.schema.target
+        return target.names if isinstance(target, ValuesTarget) else None
+
+    def predict(self, rows: Any) -> list[Any]:
+        """Returns a label, a value, or a list of the values of several targets for each row.
 
         Args:
             rows: data frame, Arrow table, array or list (`models.columns.frame_rows.rows_of`).
@@ -58,8 +64,8 @@ class Answerer:
         """
         return self.labelled(self.answers(rows))
 
-    def labelled(self, answers: NDArray[Any]) -> list[Label]:
-        """Returns the label, or the value, of each answer.
+    def labelled(self, answers: NDArray[Any]) -> list[Any]:
+        """Returns the label, the value, or the list of the values of several targets of each answer.
 
         Args:
             answers: `(rows, out_features)` result of `answer`.
@@ -67,6 +73,8 @@ class Answerer:
         classes = self.classes
         if classes:
             return [classes[i] for i in answers.argmax(axis=1)]
+        if answers.shape[1] > 1:
+            return list(answers.tolist())
         return [float(value) for value in answers[:, 0]]
 
     def covered(self, answers: NDArray[Any], level: float) -> CoveredAnswers:
@@ -83,8 +91,10 @@ class Answerer:
         predictions, classes = self.labelled(answers), self.classes
         if not classes:
             # As the server does: bounds have the element type of the values, float32 unless the target has an origin.
-            bounds = bounds_of(answers[:, 0], threshold, least=self.checkpoint.config.least_answer).astype(np.float64)
-            return CoveredAnswers(level=level, predictions=predictions, intervals=bounds)
+            targets = self.targets
+            values = answers[:, 0] if targets is None else answers
+            bounds = bounds_of(values, threshold, least=self.checkpoint.config.least_answer).astype(np.float64)
+            return CoveredAnswers(level=level, predictions=predictions, intervals=bounds, targets=targets)
         sets = sets_of(answers.astype(np.float32), threshold)
         labels = [[classes[i] for i in np.flatnonzero(row)] for row in sets]
         return CoveredAnswers(level=level, predictions=predictions, sets=labels)

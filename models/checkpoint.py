@@ -310,7 +310,7 @@ def parse_checkpoint(path: Path, payload: bytes) -> LoadedCheckpoint:
             schema=schema,
             tensors=tensors,
             distributions=distributions_of(header, schema),
-            conformal=conformal_of(header),
+            conformal=conformal_of(header, schema),
             **{section: header.get(section, {}) for section in _SECTIONS},
         )
     except (AxonError, RecursionError) as error:

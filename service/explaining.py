@@ -21,11 +21,11 @@ from models.columns.schema import ClassTarget
 from models.errors import Fault, RowError
 from models.explaining.background import Background, background_of
 from models.explaining.document import Explanation
-from models.explaining.explained_output import ExplainedOutput
+from models.explaining.explained_output import ExplainedOutput, explained_label
 from models.explaining.shapley import Kind, Players, Shapley, feature_columns, shapley_of
 from service.batching.batcher import Batcher
 from service.batching.served_version import ServedVersion
-from service.batching.ticket import Answer, Ticket
+from service.batching.ticket import Answer, Ticket, target_values
 from service.errors import ClientGone, QueueFull, TooLarge
 from service.time_slices import TimeSlices
 
@@ -173,7 +173,7 @@ class _Run:
                 await asyncio.to_thread(shapley.rows, 0, 1)  # draws the orders
             answers = await self._answers(question.rows[row : row + 1], row)
             predicted = int(answers.argmax())
-            label = question.output if question.output is not None or not labels else labels[predicted]
+            label = explained_label(schema, question.output, labels[predicted] if labels else None)
             output = ExplainedOutput(schema, label, logit=question.logit)
             outputs = np.empty(shapley.evaluations)
             start = 0
@@ -185,7 +185,13 @@ class _Run:
                 found = await asyncio.to_thread(shapley.contributions, outputs)
             else:
                 found = shapley.contributions(outputs)
-            prediction = labels[predicted] if labels else float(answers[0, 0]) + output.origin
+            prediction: Label | list[float]
+            if labels:
+                prediction = labels[predicted]
+            elif self._served.targets is not None:
+                prediction = target_values(answers, self._served.origin)[0].tolist()
+            else:
+                prediction = float(answers[0, 0]) + output.origin
             explanations.append(Explanation(prediction, shapley.kind, output, found))
         return explanations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TypeVar
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns.column import CategoricalColumn
-from models.columns.schema import ClassTarget, Column, NumericTarget, Schema
+from models.columns.schema import ClassTarget, Column, Schema
 from models.distributions.distributions import (
     MAX_BINS,
     MAX_COLUMNS,
@@ -47,13 +48,12 @@ def training_distributions(
     rng = np.random.default_rng(seed)
     x = _some(x, max(_LEAST_ROWS, min(_MAX_ROWS, _MAX_CELLS // len(columns))), rng)
     answers = _some(answers, _MAX_ROWS, rng)
-    origin = schema.target.origin if isinstance(schema.target, NumericTarget) else 0.0
-    encoded = (answers - origin).astype(np.float32)
+    encoded = (answers - schema.origin).astype(np.float32)
     at, bins = 0, []
     for column in columns:
         bins.append(_column_bins(column, x[:, at : at + column.width]))
         at += column.width
-    predictions = {name: _prediction_bins(name, schema, encoded, origin) for name in prediction_names(schema)}
+    predictions = dict(zip(prediction_names(schema), _prediction_bins(schema, encoded), strict=True))
     empty = Distributions(rows=rows, columns=tuple(bins), predictions=predictions)
     return _filled(empty, schema, x, encoded)
 
@@ -112,12 +112,14 @@ def _category_counts(column: CategoricalColumn, block: NDArray[np.float32]) -> N
     return counts
 
 
-def _prediction_bins(name: str, schema: Schema, answers: NDArray[np.float32], origin: float) -> Counts:
-    """Returns the bins of a kind of prediction, with counts of 0."""
-    if name == "class":
-        assert isinstance(schema.target, ClassTarget)  # noqa: S101
-        return _category_bins(np.bincount(answers.argmax(axis=1), minlength=len(schema.target.labels)))
-    return _number_bins(answers.max(axis=1) if name == "confidence" else answers[:, 0], origin)
+def _prediction_bins(schema: Schema, answers: NDArray[np.float32]) -> Iterator[Counts]:
+    """Yields the bins of each of `prediction_names`, with counts of 0."""
+    target = schema.target
+    if isinstance(target, ClassTarget):
+        yield _category_bins(np.bincount(answers.argmax(axis=1), minlength=len(target.labels)))
+        yield _number_bins(answers.max(axis=1), 0.0)
+    for values, one in zip(answers.T, schema.values, strict=False):
+        yield _number_bins(values, one.origin)
 
 
 def _category_bins(counts: NDArray[np.int64]) -> CategoryCounts:

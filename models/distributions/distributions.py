@@ -13,7 +13,7 @@ from typing import Any
 
 from models.columns.column import CategoricalColumn
 from models.columns.fields import finite, shown
-from models.columns.schema import ClassTarget, Column, Schema
+from models.columns.schema import ClassTarget, Column, Schema, ValuesTarget
 from models.errors import DataError
 
 MAX_COLUMNS = 1_000  # columns with a distribution; the header of a wider model stays below a megabyte
@@ -78,7 +78,8 @@ class Distributions:
         rows: number of rows of the training part, from which the range of each column comes.
         columns: counts of each column, in the order of the schema; of the first `MAX_COLUMNS` in a wider model.
         predictions: counts of the predictions for rows that training did not learn from (all rows if there are no
-            others): `class` and `confidence` (the probability of the predicted class), or `value`.
+            others): `class` and `confidence` (the probability of the predicted class), or `value`; or those of each of
+            several targets by its name.
     """
 
     rows: int
@@ -118,7 +119,7 @@ class Distributions:
             columns=tuple(_column(column, given) for column, given in zip(schema.columns, columns, strict=False)),
             predictions={
                 name: _categories(name, predictions[name], labels)
-                if name == "class"
+                if prediction_kind(schema, name) == "class"
                 else _numbers(name, predictions[name])
                 for name in expected
             },
@@ -127,7 +128,19 @@ class Distributions:
 
 def prediction_names(schema: Schema) -> tuple[str, ...]:
     """Returns the names of the distributions of a model's predictions."""
+    if isinstance(schema.target, ValuesTarget):
+        return schema.target.names
     return ("class", "confidence") if isinstance(schema.target, ClassTarget) else ("value",)
+
+
+def prediction_kind(schema: Schema, name: str) -> str:
+    """Returns the kind of a distribution of predictions: `class`, `confidence` or `value`.
+
+    Args:
+        schema: schema of the model.
+        name: name of the distribution, which may be the name of one of several targets.
+    """
+    return name if isinstance(schema.target, ClassTarget) else "value"
 
 
 def _column(column: Column, given: object) -> Counts:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns.column import CategoricalColumn
-from models.columns.schema import ClassTarget, Column, NumericTarget, Schema
+from models.columns.schema import ClassTarget, Column, NumericTarget, Schema, ValuesTarget
 from models.distributions.distributions import CategoryCounts, Counts, Distributions, NumberCounts
 
 EXTRA_SLOTS = 3
@@ -77,7 +77,8 @@ class RowCounter:
         categorical = [(v, at) for v, at in placed if isinstance(v.column, CategoricalColumn)]
         self._one_hots = _OneHots([(v, at) for v, at in categorical if _encoding(v) == "one_hot"])
         self._codes = _Codes([(v, at) for v, at in categorical if _encoding(v) != "one_hot"])
-        self._predictions = _Predictions(predictions, schema)
+        kind = _Targets if isinstance(schema.target, ValuesTarget) else _Predictions
+        self._predictions: _Targets | _Predictions = kind(predictions, schema)
         only = [v.end for v, _ in categorical if _gaps_are_unknown(v)]
         self._only_unknown = np.array(only, dtype=np.intp)
         self._either = {v.name: v.end for v, _ in categorical if not _gaps_are_unknown(v)}
@@ -271,6 +272,35 @@ class _Predictions:
         if self._range is not None:
             counts[numbers.end + BELOW] += int((values < self._range[0]).sum())
             counts[numbers.end + ABOVE] += int((values > self._range[1]).sum())
+
+
+class _Targets:
+    """The predictions of several targets, with the values of all targets in one matrix."""
+
+    def __init__(self, variables: list[Variable], schema: Schema) -> None:
+        targets = schema.values
+        most = max(len(v.counts.counts) - 1 for v in variables)
+        self._edges = np.full((most, len(variables)), np.inf, dtype=np.float32)
+        self._starts = np.array([v.start for v in variables], dtype=np.intp)
+        self._ends = np.array([v.end for v in variables], dtype=np.intp)
+        self._low = np.full(len(variables), -np.inf, dtype=np.float32)
+        self._high = np.full(len(variables), np.inf, dtype=np.float32)
+        for i, (variable, target) in enumerate(zip(variables, targets, strict=True)):
+            counts = variable.counts
+            assert isinstance(counts, NumberCounts)  # noqa: S101
+            self._edges[: len(counts.edges), i] = rounded(counts.edges, target.origin)
+            if target.minimum is not None and target.maximum is not None:
+                self._low[i] = rounded(target.minimum, target.origin)
+                self._high[i] = rounded(target.maximum, target.origin)
+
+    def count(self, answers: Float32Array, counts: Slots) -> None:
+        slots = np.empty(answers.shape, dtype=np.intp)
+        slots[:] = self._starts
+        for edges in self._edges:
+            slots += answers > edges
+        counts += np.bincount(slots.ravel(), minlength=len(counts))
+        counts[self._ends + BELOW] += (answers < self._low).sum(axis=0)
+        counts[self._ends + ABOVE] += (answers > self._high).sum(axis=0)
 
 
 def bins_of_categories(variable: Variable, known: int | None = None) -> NDArray[np.intp]:

@@ -26,13 +26,13 @@ class Explanation:
     """The explanation of one row.
 
     Attributes:
-        prediction: predicted label or value.
+        prediction: predicted label or value; the values of several targets.
         kind: kind of the contributions.
         output: output that is explained.
         contributions: contributions of all columns.
     """
 
-    prediction: Label
+    prediction: Label | list[float]
     kind: Kind
     output: ExplainedOutput
     contributions: Contributions
@@ -95,7 +95,8 @@ def explanations_text(document: Mapping[str, Any], most: int = 20) -> Iterator[s
         what = f" of {row['output']}" if row.get("output", row["prediction"]) != row["prediction"] else ""
         yield ""
         value, base = (f"{row[name]:{'.10g' if document['scale'] == 'value' else '.4g'}}" for name in ("value", "base"))
-        yield f"row {number}: {row['prediction']}, {document['scale']}{what} {value}, base {base}"
+        predicted = "" if isinstance(row["prediction"], list) else f"{row['prediction']}, "  # a value of each target
+        yield f"row {number}: {predicted}{document['scale']}{what} {value}, base {base}"
         reasons = list(row["reasons"])
         shown = [(reason["column"], _short(reason["cell"]), reason) for reason in reasons[:most]]
         wide = max(len(name) for name, _, _ in shown), max(len(cell) for _, cell, _ in shown)

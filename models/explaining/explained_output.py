@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.columns.cells import listed, shown
 from models.columns.labels import Label
-from models.columns.schema import ClassTarget, NumericTarget, Schema
+from models.columns.schema import ClassTarget, Schema, ValuesTarget
 from models.errors import ConfigError
 
 Scale = Literal["probability", "logit", "value"]
@@ -22,11 +22,11 @@ class ExplainedOutput:
 
     Args:
         schema: schema of the model.
-        label: label whose probability is explained; None for a regression.
+        label: label whose probability is explained, or one of several targets; None for a regression of one target.
         logit: True for the log-odds of the label instead of the probability.
 
     Attributes:
-        label: label whose probability is explained; None for a regression.
+        label: label whose probability is explained, or one of several targets; None for a regression of one target.
         scale: `probability`, `logit` or `value`.
         origin: number to add to the outputs; contributions do not change.
     """
@@ -34,9 +34,12 @@ class ExplainedOutput:
     def __init__(self, schema: Schema, label: Label | None, *, logit: bool) -> None:
         target = schema.target
         self.label = label
-        self.origin = target.origin if isinstance(target, NumericTarget) else 0.0
-        self.scale: Scale = "value" if isinstance(target, NumericTarget) else "logit" if logit else "probability"
-        self._place = target.labels.index(label) if isinstance(target, ClassTarget) else 0
+        if isinstance(target, ClassTarget):
+            self.origin, self._place = 0.0, target.labels.index(label)
+            self.scale: Scale = "logit" if logit else "probability"
+        else:
+            self._place = target.names.index(str(label)) if isinstance(target, ValuesTarget) else 0
+            self.origin, self.scale = schema.values[self._place].origin, "value"
 
     def of(self, answers: NDArray[Any]) -> NDArray[np.float64]:
         """Returns the output for each row, `(rows,)`, without the origin.
@@ -52,13 +55,27 @@ class ExplainedOutput:
         return odds
 
 
+def explained_label(schema: Schema, output: Label | None, predicted: Label | None) -> Label | None:
+    """Returns the label, or the one of several targets, whose output is explained; None for a regression of one target.
+
+    Args:
+        schema: schema of the model.
+        output: label or target that was asked for; None for the predicted label, or the first target.
+        predicted: predicted label of a row; None for a regression.
+    """
+    target = schema.target
+    if isinstance(target, ValuesTarget):
+        return target.names[0] if output is None else output
+    return predicted if output is None else output
+
+
 def checked_label(schema: Schema, has_probabilities: bool, output: Label | None, scale: str | None) -> None:
     """Checks the output that a user asks for.
 
     Args:
         schema: schema of the model.
         has_probabilities: True for a model with probabilities.
-        output: label; None for the predicted label of each row.
+        output: label, or one of several targets; None for the predicted label of each row, or the first target.
         scale: `probability`, `logit`, or None for the default.
 
     Raises:
@@ -66,7 +83,13 @@ def checked_label(schema: Schema, has_probabilities: bool, output: Label | None,
     """
     target = schema.target
     if not isinstance(target, ClassTarget):
-        if output is not None:
+        if isinstance(target, ValuesTarget):
+            if output is not None and output not in target.names:
+                raise ConfigError(
+                    f"output is {shown(output)}, which is no target of the model; its targets are "
+                    f"{listed(target.names)}."
+                )
+        elif output is not None:
             raise ConfigError(f"output is {shown(output)}, and the model is a regression: leave output out.")
         if scale not in (None, "value"):
             raise ConfigError(f"scale is {scale!r}, and the model is a regression: leave scale out.")

@@ -60,9 +60,9 @@ class LoggedRows:
         )
 
     def values(self) -> NDArray[Any]:
-        """Returns the answers in the unit of the target: `(rows, classes)` probabilities or `(rows, 1)` values."""
+        """Returns the answers in their units: `(rows, classes)` probabilities or `(rows, targets)` values."""
         origin = self.version.origin
-        return self.answers.astype(np.float64) + origin if origin else self.answers
+        return self.answers.astype(np.float64) + origin if np.any(origin) else self.answers
 
 
 @dataclass(kw_only=True)

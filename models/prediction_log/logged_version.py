@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from models.columns.column import Column
 from models.columns.labels import Label
 from models.columns.row_names import RowNames
-from models.columns.schema import ClassTarget, NumericTarget, Schema, Target, build_column, build_target, plain_fields
+from models.columns.schema import (
+    ClassTarget,
+    NumericTarget,
+    Schema,
+    Target,
+    ValuesTarget,
+    build_column,
+    build_target,
+    plain_fields,
+)
 from models.errors import DataError
 
 FORMAT = 1
@@ -54,11 +63,18 @@ class LoggedVersion:
     @property
     def outputs(self) -> int:
         """Number of answers of a row."""
-        return len(self.labels) or 1
+        return len(self.labels) or len(self.targets or (None,))
+
+    @cached_property
+    def targets(self) -> tuple[str, ...] | None:
+        """Names of several targets, in the order of the answers; None for one target."""
+        return self.target.names if isinstance(self.target, ValuesTarget) else None
 
     @property
-    def origin(self) -> float:
-        """Number to add to the answers of a regressor; 0 for a classifier."""
+    def origin(self) -> float | NDArray[np.float64]:
+        """Number to add to the answers of a regressor, of several targets `(targets,)`; 0 for a classifier."""
+        if isinstance(self.target, ValuesTarget):
+            return np.array([target.origin for target in self.target.targets])
         return self.target.origin if isinstance(self.target, NumericTarget) else 0.0
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.columns.column import CategoricalColumn, DateColumn
 from models.columns.labels import label_text
+from models.covered_answers import value_columns
 from models.errors import DataError
 from models.prediction_log.cells import LoggedCells
 from models.prediction_log.logged_rows import LoggedRows
@@ -63,7 +64,7 @@ def to_table(rows: LoggedRows) -> pa.Table:
         for place, label in enumerate(version.labels):
             columns[_prefix(version) + label_text(label)] = pa.array(values[:, place], pa.float32())
     else:
-        columns["prediction"] = pa.array(values[:, 0])
+        columns |= {name: pa.array(values[:, place]) for place, name in enumerate(_value_columns(version))}
     return pa.table(columns, metadata={_METADATA: orjson.dumps(version.to_dict())})
 
 
@@ -97,6 +98,11 @@ def read_parquet(path: Path) -> LoggedRows:
     )
 
 
+def _value_columns(version: LoggedVersion) -> list[str]:
+    """Returns the names of the columns of a regressor's answers."""
+    return ["prediction"] if version.targets is None else value_columns(version.targets)
+
+
 def _prefix(version: LoggedVersion) -> str:
     return PROBABILITY if version.has_probabilities else SCORE
 
@@ -120,7 +126,8 @@ def _cells(column: Any, cells: pa.ChunkedArray) -> LoggedCells:
 
 def _answers(version: LoggedVersion, table: pa.Table) -> NDArray[np.float32]:
     if not version.labels:
-        return np.asarray((table["prediction"].to_numpy() - version.origin)[:, np.newaxis], dtype=np.float32)
+        values = np.column_stack([table[name].to_numpy() for name in _value_columns(version)])
+        return np.asarray(values - version.origin, dtype=np.float32)
     prefix = _prefix(version)
     columns = [table[prefix + label_text(label)].to_numpy() for label in version.labels]
     return np.column_stack(columns).astype(np.float32)

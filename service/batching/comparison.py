@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.columns.column import Column, NumericColumn
 from models.columns.labels import Label
-from models.columns.schema import NumericTarget, Schema
+from models.columns.schema import Schema
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import target_values
 
@@ -20,22 +20,24 @@ class Comparison:
     """A comparison of the answers of a main version and its shadow.
 
     Classes agree if the most probable label is the same, of the same type. Values agree if they differ by at most 0.01
-    standard deviations of the main version's target in training.
+    standard deviations of the main version's target in training; of several targets, each of them.
 
     Args:
         main: version whose answers were returned.
         shadow: version whose answers are compared.
 
     Raises:
-        ValueError: one version is a classifier, and the other a regressor.
+        ValueError: one version is a classifier, and the other a regressor, or the targets are others.
     """
 
     def __init__(self, main: ServedVersion, shadow: ServedVersion) -> None:
         if (main.labels is None) != (shadow.labels is None):
             raise ValueError(f"{main} and {shadow} do not have the same task")
+        if main.targets != shadow.targets:
+            raise ValueError(f"{main} and {shadow} do not have the same targets")
         self._origins = main.origin, shadow.origin
-        target = main.schema.target
-        self._unit = target.std if isinstance(target, NumericTarget) else None
+        stds = [target.std for target in main.schema.values]
+        self._unit = np.array(stds) if len(stds) > 1 else stds[0] if stds else None
         self._places: tuple[NDArray[np.intp], NDArray[np.intp], int] | None = None
         if main.labels is not None and shadow.labels is not None and _typed(main.labels) != _typed(shadow.labels):
             both = {label: at for at, label in enumerate(dict.fromkeys((*_typed(main.labels), *_typed(shadow.labels))))}
@@ -53,7 +55,8 @@ class Comparison:
 
         Returns:
             `(rows,)` True where the answers agree, and `(rows,)` differences: the largest absolute difference of a
-            class's probabilities, or the absolute difference of the values in standard deviations of the target.
+            class's probabilities, or the absolute difference of the values in standard deviations of the target; of
+            several targets, the largest.
         """
         if self._unit is not None:
             values = [
@@ -61,6 +64,8 @@ class Comparison:
                 for matrix, origin in zip((main, shadow), self._origins, strict=True)
             ]
             differences = np.abs(values[0] - values[1]) / self._unit
+            if differences.ndim > 1:
+                differences = differences.max(axis=1)
             return differences <= _CLOSE, differences
         if self._places is not None:
             of_main, of_shadow, width = self._places

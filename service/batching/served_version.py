@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.checkpoint import read_header
 from models.columns.encoding import RowEncoder
 from models.columns.labels import Label
-from models.columns.schema import ClassTarget, NumericTarget, Schema
+from models.columns.schema import ClassTarget, Schema, ValuesTarget
 from models.conformal import Conformal, conformal_of, threshold_of
 from models.errors import AxonError, CheckpointError, ConfigError
 from models.file_identity import FileIdentity
@@ -65,6 +65,7 @@ class ServedVersion:
         copy: path of a copy of the checkpoint, from which the version is read again after `release`; None for none.
         distributions: distributions of the training part as JSON text, compressed; None if the checkpoint has none.
         test_metrics: metrics of the test part, by name.
+        listed_targets: names of several targets, for the list of models; None for other models.
         width: number of features of an encoded row.
     """
 
@@ -94,6 +95,7 @@ class ServedVersion:
         self.key = make_key(place.name, place.version, self.digest)
         self.total_params = self.config.parameter_count
         self.task, self.columns = self.config.task, len(self.schema.columns)
+        self.listed_targets = self.targets
         self.test_metrics = test_metrics_of(header)
         self.metrics = metrics
         self.batch_invariant = False  # until the workers have reported
@@ -103,7 +105,7 @@ class ServedVersion:
         try:
             config = architecture_from_dict(header["architecture"])
             schema = Schema.from_dict(header)
-            conformal = conformal_of(header)
+            conformal = conformal_of(header, schema)
         except (AxonError, KeyError, TypeError) as error:
             raise CheckpointError(self._path, f"is inconsistent: {error}") from error
         header.pop("conformal", None)
@@ -159,10 +161,15 @@ class ServedVersion:
         return target.labels if isinstance(target, ClassTarget) else None
 
     @property
-    def origin(self) -> float:
-        """Number to add to the float32 answers of a regressor; 0 for a classifier."""
+    def targets(self) -> tuple[str, ...] | None:
+        """Names of the targets of a regressor with several; None for other models."""
         target = self.schema.target
-        return target.origin if isinstance(target, NumericTarget) else 0.0
+        return target.names if isinstance(target, ValuesTarget) else None
+
+    @property
+    def origin(self) -> float | NDArray[np.float64]:
+        """Number to add to the float32 answers of a regressor, of several targets `(targets,)`; 0 for a classifier."""
+        return self.schema.origin
 
     @cached_property
     def summary(self) -> Summary:

@@ -167,7 +167,8 @@ class ShadowSchedule:
                 shadow.fail(main, lost, "the model fails for some rows, or its answers are not finite.")
             comparison = shadow.comparison(main)
             if comparison is None:
-                shadow.fail(main, int(sound.sum()), f"its task is not that of {main}.")
+                differs = "task is not that" if main.task != shadow.quiet.task else "targets are not those"
+                shadow.fail(main, int(sound.sum()), f"its {differs} of {main}.")
                 continue
             agree, differences = comparison.compare(given[sound], answers[rows[sound]])
             agreeing = int(agree.sum())

@@ -55,16 +55,20 @@ class Answer:
         return self._matrices if len(self._matrices) > 1 else (self._matrices[0][start : start + rows],)
 
 
-def target_values(matrix: NDArray[np.float32], origin: float) -> NDArray[np.float32] | NDArray[np.float64]:
-    """Returns the values of a regressor, `(rows,)`.
+def target_values(
+    matrix: NDArray[np.float32], origin: float | NDArray[np.float64]
+) -> NDArray[np.float32] | NDArray[np.float64]:
+    """Returns the values of a regressor, `(rows,)`, or `(rows, targets)` for several targets.
 
     The float32 answers of a worker leave out the origin of the target. If there is an origin, float32 is not exact
     enough for the values, so they are float64.
 
     Args:
-        matrix: `(rows, 1)` float32 answers.
-        origin: number to add; 0 for none.
+        matrix: `(rows, targets)` float32 answers.
+        origin: number to add, or `(targets,)`; 0 for none.
     """
+    if matrix.shape[1] > 1:
+        return matrix.astype(np.float64) + origin if isinstance(origin, np.ndarray) else matrix
     values = matrix[:, 0]
     return values.astype(np.float64) + origin if origin else values
 

@@ -11,7 +11,7 @@ from typing import Any
 from models.columns.column import CategoricalColumn, DateColumn
 from models.columns.dates import iso
 from models.columns.labels import Label
-from models.distributions.distributions import CategoryCounts, NumberCounts
+from models.distributions.distributions import CategoryCounts, NumberCounts, prediction_kind
 from models.distributions.evaluation import (
     FALSE_ALARMS,
     LEAST_PSI,
@@ -73,8 +73,8 @@ def drift_document(
     features = [movement for movement in evaluation.movements if movement.variable.column is not None]
     predictions = [movement for movement in evaluation.movements if movement.variable.column is None]
     windows = {which: _window(evaluations.get(which)) for which in ("current", "last")}
-    return unavailable(served, evaluation.verdict, in_words(evaluation)) | {
-        "flagged": [movement.variable.name for movement in evaluation.flagged],
+    return unavailable(served, evaluation.verdict, in_words(served, evaluation)) | {
+        "flagged": [_name(movement, served) for movement in evaluation.flagged],
         "window": described,
         **windows,
         "training_rows": training_rows,
@@ -84,7 +84,7 @@ def drift_document(
     }
 
 
-def in_words(evaluation: Evaluation) -> str:
+def in_words(served: ServedVersion, evaluation: Evaluation) -> str:
     """Returns the verdict as a sentence."""
     rows, flagged = evaluation.window.rows, evaluation.flagged
     if evaluation.verdict == "too_few_rows":
@@ -92,7 +92,7 @@ def in_words(evaluation: Evaluation) -> str:
     of = f"{len(evaluation.movements):,} columns and predictions"
     if not flagged:
         return f"None of {of} moved beyond chance in {rows:,} rows."
-    names = ", ".join(f"{one.variable.name} ({_what(one)})" for one in islice(flagged, _SHOWN_NAMES))
+    names = ", ".join(f"{_name(one, served)} ({_what(one)})" for one in islice(flagged, _SHOWN_NAMES))
     more = f", and {len(flagged) - _SHOWN_NAMES:,} more" if len(flagged) > _SHOWN_NAMES else ""
     return f"{len(flagged):,} of {of} moved beyond chance in {rows:,} rows: {names}{more}."
 
@@ -100,7 +100,7 @@ def in_words(evaluation: Evaluation) -> str:
 def drift_text(served: ServedVersion, evaluation: Evaluation, described: str) -> Iterator[str]:
     """Yields the table for terminals, line by line."""
     yield f"{served}: {evaluation.verdict.replace('_', ' ')}"
-    yield in_words(evaluation)
+    yield in_words(served, evaluation)
     window = evaluation.window
     yield f"Window ({described}): {_time(window.began)} to {_time(window.ended)}, {window.rows:,} rows"
     head = ("  Variable", "PSI", "Noise", "Threshold", "Gaps", "Outside", "Unknown")
@@ -114,6 +114,12 @@ def drift_text(served: ServedVersion, evaluation: Evaluation, described: str) ->
             yield "─" * (sum(widths) + 2 * (len(widths) - 1))
     if len(evaluation.movements) > _SHOWN_ROWS:
         yield f"… and {len(evaluation.movements) - _SHOWN_ROWS:,} that moved less"
+
+
+def _name(movement: Movement, served: ServedVersion) -> str:
+    """Returns the name of a column or a prediction; that of one of several targets may be the name of a column, too."""
+    name = movement.variable.name
+    return f"{name} (predicted)" if movement.variable.column is None and served.targets is not None else name
 
 
 def _what(movement: Movement) -> str:
@@ -157,7 +163,7 @@ def _movement(movement: Movement, served: ServedVersion) -> dict[str, Any]:
     column, name = movement.variable.column, movement.variable.name
     return {
         "name": name,
-        "kind": name if column is None else column.kind,
+        "kind": prediction_kind(served.schema, name) if column is None else column.kind,
         "flagged": movement.flagged,
         "reasons": list(movement.reasons),
         "psi": _short(movement.psi),

@@ -1,6 +1,7 @@
 """The gauges of drift for Prometheus, from the last complete window of each version.
 
-A version has gauges of at most `MOST_FEATURES` features, those that moved most: a model may have 10,000 columns.
+A version has gauges of at most `MOST_FEATURES` features and as many predictions, those that moved most: a model may
+have 10,000 columns and 1,000 targets.
 """
 
 from __future__ import annotations
@@ -98,10 +99,10 @@ def _samples_of(evaluation: Evaluation, version: Labels) -> dict[str, list[Sampl
             samples["axon_drift_psi"].append((labels, _rounded(movement.psi)))
             samples["axon_drift_psi_noise"].append((labels, _rounded(movement.noise)))
         samples["axon_drift_share"] += _shares(movement, labels)
-    for movement in evaluation.movements:
-        if movement.variable.column is None:
-            labels = (*version, movement.variable.name)
-            samples["axon_drift_prediction_psi"].append((labels, _rounded(movement.psi)))
+    predictions = [movement for movement in evaluation.movements if movement.variable.column is None]
+    for movement in predictions[:MOST_FEATURES]:
+        labels = (*version, movement.variable.name)
+        samples["axon_drift_prediction_psi"].append((labels, _rounded(movement.psi)))
     return samples
 
 

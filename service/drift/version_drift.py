@@ -73,7 +73,7 @@ class VersionDrift:
     def count_pending(self) -> Iterator[None]:
         """Counts the rows that were taken, in short steps."""
         sample = self.sample
-        step = max(1, min(BLOCK_ROWS[0], _STEP_CELLS // self.served.width))
+        step = max(1, min(BLOCK_ROWS[0], _STEP_CELLS // max(self.served.width, len(self.served.schema.values))))
         while sample.pending:
             # Several small batches at once: the array operations for one row take half as long as those for a hundred.
             some = [sample.pending.popleft()]

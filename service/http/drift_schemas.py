@@ -68,7 +68,10 @@ class DriftResponse(BaseModel):
     version: int
     verdict: Verdict = Field(description="`unavailable` if the checkpoint has no distributions, or drift is off.")
     reason: str = Field(description="The verdict as a sentence.")
-    flagged: list[str] = Field(description="Names of the columns and predictions that moved beyond chance.")
+    flagged: list[str] = Field(
+        description="Names of the columns and predictions that moved beyond chance; one of several targets has "
+        "`(predicted)` behind its name."
+    )
     window: Literal["current", "last"] | None = Field(
         description="Window that verdict, features and predictions describe; null without rows."
     )

@@ -22,7 +22,9 @@ class ExplainRequest(BaseModel):
         None, description="Rows to compare with; else those that the model carries."
     )
     output: Label | None = Field(
-        None, description="Label whose probability is explained; else the predicted label of each row."
+        None,
+        description="Label whose probability is explained; else the predicted label of each row. Of a model with "
+        "several `targets`, the one whose value is explained; else the first.",
     )
     scale: Literal["probability", "logit"] | None = Field(
         None, description="Classifiers: `logit` explains the logarithm of the odds instead of the probability."
@@ -54,8 +56,11 @@ class ExplanationOfRow(BaseModel):
     """The explanation of one row. The contributions add up to `value - base`."""
 
     kind: Literal["exact", "sampled"]
-    prediction: Label
-    output: Label | None = Field(None, description="Classifiers: label whose probability is explained.")
+    prediction: Label | list[float]
+    output: Label | None = Field(
+        None,
+        description="Classifiers: label whose probability is explained. Models with several targets: the target.",
+    )
     value: float = Field(description="Output for the row.")
     base: float = Field(description="Mean output for the background.")
     reasons: list[Reason] = Field(description="All columns, the largest contribution first.")

@@ -39,7 +39,7 @@ def network_document(served: ServedVersion, paths: Sequence[Path]) -> NetworkRes
     """
     config = served.config
     tensors = _read(served, paths)
-    outputs: Sequence[Label] = served.labels or (served.schema.target.name,)
+    outputs: Sequence[Label] = served.labels or served.targets or (served.schema.target.name,)
     return NetworkResponse(
         model=served.name,
         version=served.version,

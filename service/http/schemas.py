@@ -44,17 +44,19 @@ class PredictResponse(BaseModel):
 
     model: str = Field(description="Name of the model that answered.", examples=["iris"])
     version: int = Field(description="Version of this model.", examples=[1])
-    predictions: list[Label] = Field(
+    predictions: list[Label] | list[list[float]] = Field(
         description="Classifiers: the most probable label of each row, with its type in the training data. Regressors: "
-        "the value for each row, in the target's unit.",
+        "the value for each row, in the target's unit; of a model with several `targets`, a list of their values.",
         examples=[["setosa"]],
     )
     probabilities: list[list[float]] | None = Field(
         None,
         description="Classifiers: for each row, the probability of each class, in the order of the model's `classes`.",
     )
-    intervals: list[list[float]] | None = Field(
-        None, description="Regressors, if asked for: the lower and the upper bound for each row."
+    intervals: list[list[float]] | list[list[list[float]]] | None = Field(
+        None,
+        description="Regressors, if asked for: the lower and the upper bound for each row; of a model with several "
+        "`targets`, a list of both bounds of each.",
     )
     sets: list[list[Label]] | None = Field(
         None,
@@ -131,6 +133,9 @@ class ModelEntry(BaseModel):
         description="Versions that a worker holds in memory; the others are loaded when they are asked for."
     )
     task: str = Field(description="`classification` or `regression`.")
+    targets: list[str] | None = Field(
+        None, description="Regressors with several targets: their names, in the order of a row's values."
+    )
     columns: int = Field(description="Number of columns in a row; their names are in `GET /models/{id}`.")
     total_params: int
     published: str = Field(description="Time of the checkpoint's file, ISO 8601 in UTC.")
@@ -161,6 +166,9 @@ class ModelDetail(BaseModel):
     shadows: dict[str, ShadowEntry] = Field(description="Shadows by alias; `default` is the name alone.")
     task: str
     classes: list[Label] | None = Field(description="Classifiers: labels in the order of the probabilities.")
+    targets: list[str] | None = Field(
+        None, description="Regressors with several targets: their names, in the order of a row's values."
+    )
     columns: list[dict[str, Any]] = Field(description="The columns of a row, in order, with their statistics.")
     target: dict[str, Any]
     architecture: dict[str, Any]

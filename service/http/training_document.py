@@ -12,8 +12,14 @@ import orjson
 from models.columns.column import CategoricalColumn, DateColumn
 from models.columns.dates import iso
 from models.columns.labels import Label
-from models.columns.schema import ClassTarget, Column, NumericTarget
-from models.distributions.distributions import CategoryCounts, Counts, Distributions
+from models.columns.schema import ClassTarget, Column
+from models.distributions.distributions import (
+    CategoryCounts,
+    Counts,
+    Distributions,
+    prediction_kind,
+    prediction_names,
+)
 from models.errors import DataError, StoreError
 from models.model_version import CARD_FILE, ModelVersion
 from models.signatures.trust import Signed
@@ -92,11 +98,14 @@ def _columns(served: ServedVersion, distributions: Distributions) -> list[Distri
 def _predictions(served: ServedVersion, distributions: Distributions) -> list[DistributionInTraining]:
     target = served.schema.target
     labels: Sequence[Label] = target.labels if isinstance(target, ClassTarget) else ()
-    ranges = {"confidence": (1 / max(len(labels), 1), 1.0)}  # the most probable class has at least an equal share
-    if isinstance(target, NumericTarget) and target.minimum is not None and target.maximum is not None:
-        ranges["value"] = (target.minimum, target.maximum)
+    ranges: dict[str, tuple[float | None, float | None]] = {}
+    if labels:
+        ranges["confidence"] = (1 / len(labels), 1.0)  # the most probable class has at least an equal share
+    else:
+        names = prediction_names(served.schema)
+        ranges |= {name: (one.minimum, one.maximum) for name, one in zip(names, served.schema.values, strict=True)}
     return [
-        _distribution(name, name, counts, labels, ranges.get(name, (None, None)))
+        _distribution(name, prediction_kind(served.schema, name), counts, labels, ranges.get(name, (None, None)))
         for name, counts in distributions.predictions.items()
     ]
 

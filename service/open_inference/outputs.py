@@ -37,8 +37,8 @@ class ModelOutputs:
         self.labels = served.labels
         self._origin = served.origin
         if self.labels is None:
-            self.width = 1
-            self.datatype = "FP64" if self._origin else "FP32"
+            self.width = len(served.schema.values)
+            self.datatype = "FP64" if np.any(self._origin) else "FP32"
             self.label_elements: list[Any] = []
             return
         self.width = len(self.labels)
@@ -48,7 +48,7 @@ class ModelOutputs:
     @property
     def descriptions(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
         """Name, datatype and shape of each output; -1 stands for the number of rows."""
-        predictions = (PREDICTIONS, self.datatype, (-1,))
+        predictions = (PREDICTIONS, self.datatype, self.shape(PREDICTIONS, -1))
         if self.labels is None:
             return (predictions,)
         return predictions, (PROBABILITIES, "FP32", (-1, self.width))
@@ -56,11 +56,14 @@ class ModelOutputs:
     def shape(self, name: str, rows: int, classes: int = 0) -> tuple[int, ...]:
         """Returns the shape of an output in the answer to `rows` rows."""
         if name == PREDICTIONS:
-            return (rows,)
+            return (rows, self.width) if self.labels is None and self.width > 1 else (rows,)
         return rows, min(classes, self.width) if classes else self.width
 
     def values(self, matrix: NDArray[np.float32]) -> NDArray[Any]:
-        """Returns the predictions of a regressor, `(rows,)`: float64 if the target has an origin, else float32."""
+        """Returns the predictions of a regressor: float64 if a target has an origin, else float32.
+
+        The shape is `(rows,)`, or `(rows, targets)` for several targets.
+        """
         return target_values(matrix, self._origin)
 
     def most_probable(self, matrix: NDArray[np.float32], classes: int) -> list[bytes]:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from serving import SEVERAL, make_checkpoint
 
 import models
 from models.checkpoint import (
@@ -160,15 +161,24 @@ def test_foreign_files_are_told_apart(path: Path, tmp_path: Path) -> None:
     assert "cannot be read" in refused(other)
 
 
-def test_only_weights_of_members_need_the_newest_format(tmp_path: Path) -> None:
+def test_only_weights_of_members_need_the_fourth_format(tmp_path: Path) -> None:
     stacked = {name: np.stack([tensor, tensor + 1, tensor]) for name, tensor in make().tensors.items()}
-    for weights, version in ((None, 2), ((2, 1, 5), FORMAT_VERSION)):
+    for weights, version in ((None, 2), ((2, 1, 5), 4)):
         config = replace(CONFIG, members=3, member_weights=weights)
         save_checkpoint(replace(make(), config=config, tensors=stacked), tmp_path / "model")
         header = read_header(tmp_path / "model")
         assert header["format_version"] == version
         assert ("member_weights" in header["architecture"]) == (weights is not None)
         assert load_checkpoint(tmp_path / "model").checkpoint.config == config
+
+
+def test_only_several_targets_need_the_newest_format(tmp_path: Path) -> None:
+    schema = Schema(columns=(NumericColumn(name="x", mean=0, std=1, minimum=-1, maximum=1),), target=SEVERAL)
+    save_checkpoint(make_checkpoint(schema, 4, clamp=True), tmp_path / "model")
+    header = read_header(tmp_path / "model")
+    assert header["format_version"] == FORMAT_VERSION
+    assert [one["name"] for one in header["target"]["targets"]] == ["rent", "sold", "cost"]
+    assert load_checkpoint(tmp_path / "model").checkpoint.schema == schema
 
 
 def test_a_newer_format_says_to_upgrade(path: Path) -> None:

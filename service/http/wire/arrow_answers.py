@@ -1,5 +1,7 @@
 """Answers as an Arrow stream: the column `prediction`, and a classifier's `probabilities` as lists of a fixed size.
 
+Several targets have a column each, `prediction_TARGET`, and the metadata has `targets`, a JSON list of their names.
+
 The probabilities of all rows are one buffer, in the order of the model's classes: a client gets them as an array
 without a copy. With intervals there are the columns `low` and `high`, or `set`: for each class in the same order, true
 if it is in the set. The metadata of the schema has `model`, `version` and, for a classifier, `labels` as a JSON list.
@@ -8,6 +10,7 @@ if it is in the set. The metadata of the schema has `model`, `version` and, for 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ import orjson
 from numpy.typing import NDArray
 
 from models.columns.labels import Label
+from models.covered_answers import value_columns
 from service.arrow.writing import (
     BOOLEAN,
     END,
@@ -31,7 +35,7 @@ from service.arrow.writing import (
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer, target_values
 from service.http.wire.answered_in import AnswersAlone
-from service.http.wire.covering_texts import CoveringTexts
+from service.http.wire.covering_texts import CoveringTexts, bound_names
 from service.http.wire.csv_answers import VARY_ACCEPT
 from service.http.wire.wire_format import (
     AnswerHeaders,
@@ -55,23 +59,26 @@ class ArrowWriter(AnswerWriter):
         metadata = {"model": served.name, "version": str(served.version)}
         if labels is None:
             self._values: NDArray[Any] | None = None
-            number = FLOAT64 if served.origin else FLOAT32
-            prediction = Field("prediction", number)
-            self._head = schema_message([prediction], metadata)
-            self._covered_head = schema_message([prediction, Field("low", number), Field("high", number)], metadata)
+            number = FLOAT64 if np.any(served.origin) else FLOAT32
+            names = ["prediction"]
+            if served.targets is not None:
+                names = value_columns(served.targets)
+                metadata["targets"] = orjson.dumps(served.targets).decode()
+            self._fields, self._metadata = [Field(name, number) for name in names], metadata
+            self._head = schema_message(self._fields, metadata)
             return
         kind = _type_of(labels)
         metadata["labels"] = orjson.dumps(labels).decode()
         probabilities = Field("probabilities", FLOAT32, list_size=len(labels))
         self._values = None if kind is None else np.array(labels, dtype=_DTYPES[kind])
         fields = [Field("prediction", kind), probabilities]
+        self._fields, self._metadata = fields, metadata
         self._head = schema_message(fields, metadata)
-        self._covered_head = schema_message([*fields, Field("set", BOOLEAN, list_size=len(labels))], metadata)
+        self._dictionary = b""
         if kind is None:
             texts = [label if isinstance(label, str) else orjson.dumps(label).decode() for label in labels]
-            dictionary = dictionary_message(len(labels), text_buffers(texts))
-            self._head += dictionary
-            self._covered_head += dictionary
+            self._dictionary = dictionary_message(len(labels), text_buffers(texts))
+            self._head += self._dictionary
 
     def write(self, answer: Answer, start: int, rows: int, form: Any = None) -> WrittenAnswer:
         """Writes the answer to `rows` rows, from row `start` of the batch on."""
@@ -93,6 +100,17 @@ class ArrowWriter(AnswerWriter):
         parts.append(END)
         return WrittenAnswer(tuple(parts), _HEADERS)
 
+    @cached_property
+    def _covered_head(self) -> bytes:
+        """The messages before the first batch of answers with intervals or sets."""
+        labels = self._served.labels
+        if labels is not None:
+            sets = Field("set", BOOLEAN, list_size=len(labels))
+            return schema_message([*self._fields, sets], self._metadata) + self._dictionary
+        number = FLOAT64 if np.any(self._served.origin) else FLOAT32
+        bounds = [Field(name, number) for name in bound_names(self._served)]
+        return schema_message([*self._fields, *bounds], self._metadata)
+
     def _head_for(self, level: float | None) -> bytes:
         """Returns the messages before the first batch."""
         return self._head if level is None else self._covered_head
@@ -106,9 +124,10 @@ class ArrowWriter(AnswerWriter):
         """
         rows = len(matrix)
         if self._served.labels is None:
-            values: list[NDArray[Any]] = [target_values(matrix, self._served.origin)]
+            found = target_values(matrix, self._served.origin)
+            values: list[NDArray[Any]] = [found] if found.ndim == 1 else list(found.T)
             if level is not None:
-                values.extend(self._covering.bounds(matrix, level).T)
+                values.extend(self._covering.bounds(matrix, level).reshape(rows, -1).T)
             buffers = [buffer for column in values for buffer in (b"", column.tobytes())]
             return batch_message(rows, [rows] * len(values), buffers)
         classes = matrix.argmax(axis=1)

@@ -9,8 +9,11 @@ import orjson
 from numpy.typing import NDArray
 
 from models.conformal import bounds_of, sets_of, threshold_of
+from models.covered_answers import bound_columns
+from models.errors import ConfigError
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import target_values
+from service.errors import InvalidRequest
 
 _STEP_CELLS = 4_096  # cells of a step, each of which may be a label to write
 
@@ -24,13 +27,16 @@ class CoveringTexts:
 
     def __init__(self, served: ServedVersion) -> None:
         self._served = served
+        self._has_targets = served.targets is not None
         self._labels = None if served.labels is None else [orjson.dumps(label) for label in served.labels]
 
     def bounds(self, matrix: NDArray[np.float32], level: float) -> NDArray[np.float32] | NDArray[np.float64]:
         """Returns the lower and the upper bound of each row of a regressor, `(rows, 2)`.
 
+        Of several targets, the bounds are `(rows, targets, 2)`.
+
         Args:
-            matrix: `(rows, 1)` float32 answers.
+            matrix: `(rows, targets)` float32 answers.
             level: level of the intervals.
         """
         served = self._served
@@ -47,7 +53,7 @@ class CoveringTexts:
         return sets_of(matrix, self._threshold(level))
 
     def rows(self, matrix: NDArray[np.float32], level: float) -> list[bytes]:
-        """Returns the JSON list of each row: the two bounds, or the labels of the set.
+        """Returns the JSON list of each row: the two bounds, those of each target, or the labels of the set.
 
         Args:
             matrix: `(rows, width)` float32 answers.
@@ -55,6 +61,8 @@ class CoveringTexts:
         """
         if self._labels is None:
             bounds = orjson.dumps(self.bounds(matrix, level), option=orjson.OPT_SERIALIZE_NUMPY)
+            if self._has_targets:
+                return [b"[[%b]]" % text for text in bounds[3:-3].split(b"]],[[")]
             return [b"[%b]" % text for text in bounds[2:-2].split(b"],[")]
         sets = self.sets(matrix, level)
         chosen = [self._labels[class_] for class_ in sets.nonzero()[1].tolist()]  # row by row
@@ -76,6 +84,21 @@ class CoveringTexts:
                 name = b","
         yield b"]}"
 
-    def _threshold(self, level: float) -> float:
+    def _threshold(self, level: float) -> float | NDArray[np.float64]:
         served = self._served
-        return threshold_of(served.conformal, level, str(served))
+        threshold: float | NDArray[np.float64] = threshold_of(served.conformal, level, str(served))
+        return threshold
+
+
+def bound_names(served: ServedVersion) -> list[str]:
+    """Returns the names of the columns of a regressor's bounds, in tables.
+
+    Raises:
+        InvalidRequest: a bound of a target has the name of another target's predictions.
+    """
+    if served.targets is None:
+        return ["low", "high"]
+    try:
+        return bound_columns(served.targets)
+    except ConfigError as error:
+        raise InvalidRequest(str(error)) from error

@@ -1,5 +1,7 @@
 """Answers as CSV (RFC 4180): a line for each row, with the prediction and a classifier's probabilities.
 
+Several targets have a column each, `prediction_TARGET`, and `prediction_TARGET_low` and `prediction_TARGET_high`.
+
 The numbers are those of the JSON answer, with the same digits, and a header has the version that answered. A
 spreadsheet may take a label such as `=1+1` for a formula: labels are written as they are, because a mark against this
 would change them.
@@ -8,6 +10,7 @@ would change them.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,10 +18,11 @@ import orjson
 from numpy.typing import NDArray
 
 from models.columns.labels import Label
+from models.covered_answers import value_columns
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer, target_values
 from service.http.wire.answered_in import AnswersAlone
-from service.http.wire.covering_texts import CoveringTexts
+from service.http.wire.covering_texts import CoveringTexts, bound_names
 from service.http.wire.json_answers import number_text
 from service.http.wire.wire_format import (
     STEP_NUMBERS,
@@ -42,10 +46,10 @@ class CsvWriter(AnswerWriter):
         super().__init__(served)
         self._labels = None if served.labels is None else [_quoted(_text(label)) for label in served.labels]
         names = ["prediction", *(f"probability_{_text(label)}" for label in served.labels or ())]
+        if served.targets is not None:
+            names = value_columns(served.targets)
         self._head = b",".join(map(_quoted, names)) + _END
         self._covering = CoveringTexts(served)
-        more = ["low", "high"] if self._labels is None else ["set"]
-        self._covered_head = b",".join(map(_quoted, names + more)) + _END
         model = str(served).encode()  # a table has no other place for the version
         self._headers = AnswerHeaders(_TYPE, (VARY_ACCEPT, (MODEL_HEADER, model)))
 
@@ -73,6 +77,12 @@ class CsvWriter(AnswerWriter):
                 yield 8 * rows * matrix.shape[1]
         return WrittenAnswer(tuple(parts), self._headers)
 
+    @cached_property
+    def _covered_head(self) -> bytes:
+        """The first line of answers with intervals or sets."""
+        names = bound_names(self._served) if self._labels is None else ["set"]
+        return self._head[: -len(_END)] + b"".join(b"," + _quoted(name) for name in names) + _END
+
     def _covered_lines(self, matrix: NDArray[np.float32], level: float) -> list[bytes]:
         """Returns the lines of rows with their bounds, or with the JSON list of their set.
 
@@ -81,15 +91,19 @@ class CsvWriter(AnswerWriter):
             level: level of the intervals or sets.
         """
         lists = self._covering.rows(matrix, level)
-        cells = [text[1:-1] if self._labels is None else _quoted(text.decode()) for text in lists]
+        if self._labels is None:
+            cells = [text.translate(None, b"[]") for text in lists]
+        else:
+            cells = [_quoted(text.decode()) for text in lists]
         end = len(_END)
         return [b"%b,%b%b" % (line[:-end], cell, _END) for line, cell in zip(self._lines(matrix), cells, strict=True)]
 
     def _lines(self, matrix: NDArray[np.float32]) -> list[bytes]:
         """Returns the lines of rows, `(rows, width)` float32."""
         if self._labels is None:
-            texts = number_text(target_values(matrix, self._served.origin))[1:-1].split(b",")
-            return [text + _END for text in texts]
+            texts = number_text(target_values(matrix, self._served.origin))
+            split = texts[2:-2].split(b"],[") if matrix.shape[1] > 1 else texts[1:-1].split(b",")
+            return [text + _END for text in split]
         labels = self._labels
         rows = zip(matrix.argmax(axis=1).tolist(), number_text(matrix)[2:-2].split(b"],["), strict=True)
         return [b"%b,%b%b" % (labels[class_], text, _END) for class_, text in rows]

@@ -130,15 +130,22 @@ class JsonWriter(AnswerWriter):
         """Returns the numbers of each row as JSON text, and the class of each row; keeps both for the whole batch."""
         matrix = answer.matrix
         if self._labels is None:
-            prepared: tuple[list[bytes], list[int]] = self._values(matrix)[1:-1].split(b","), []
+            prepared: tuple[list[bytes], list[int]] = value_texts(self._values(matrix)), []
         else:
             prepared = number_text(matrix)[2:-2].split(b"],["), matrix.argmax(axis=1).tolist()
         answer.memos[self] = prepared
         return prepared
 
     def _values(self, matrix: NDArray[np.float32]) -> bytes:
-        """Returns the values of a regressor as a JSON list."""
+        """Returns the values of a regressor as a JSON list; several targets have a list for each row."""
         return number_text(target_values(matrix, self._origin))
+
+
+def value_texts(values: bytes) -> list[bytes]:
+    """Returns the JSON text of each row's value, or list of values, from the JSON list of all rows."""
+    if values.startswith(b"[["):
+        return [b"[%b]" % text for text in values[2:-2].split(b"],[")]
+    return values[1:-1].split(b",")
 
 
 def number_text(array: NDArray[np.generic]) -> bytes:

@@ -155,7 +155,7 @@ class InferWriter(AnswerWriter):
             return (b"" if output.is_binary else b",").join(
                 [texts[class_] for class_ in matrix.argmax(axis=1).tolist()]
             )
-        numbers = outputs.values(matrix) if output.name == PREDICTIONS else matrix.reshape(-1)
+        numbers = (outputs.values(matrix) if output.name == PREDICTIONS else matrix).reshape(-1)
         return little_endian(numbers) if output.is_binary else number_text(numbers)[1:-1]
 
     def numbers_of_batch(self, answer: Answer, is_binary: bool) -> tuple[list[bytes], list[int]]:
@@ -168,10 +168,10 @@ class InferWriter(AnswerWriter):
                 data = little_endian(numbers)
                 size = len(data) // len(matrix)
                 rows = [data[at : at + size] for at in range(0, len(data), size)]
-            elif outputs.labels is None:
+            elif numbers.ndim == 1:
                 rows = number_text(numbers)[1:-1].split(b",")
             else:
-                rows = number_text(matrix)[2:-2].split(b"],[")
+                rows = number_text(numbers)[2:-2].split(b"],[")
             classes = [0] * len(rows) if outputs.labels is None else matrix.argmax(axis=1).tolist()
             memo = answer.memos[self, is_binary] = rows, classes
         return memo

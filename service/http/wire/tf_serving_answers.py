@@ -1,7 +1,8 @@
 """Answers of TensorFlow Serving's REST protocol: predictions row by row or by output, and results.
 
 A classifier has two outputs, `predictions` (the labels) and `probabilities`, so that the answer in row form is an
-object for each row. A regressor has one, whose name is left out. See docs/protocols.md.
+object for each row. A regressor has one, whose name is left out; of several targets, a row is a list of their values.
+See docs/protocols.md.
 """
 
 from __future__ import annotations
@@ -93,12 +94,14 @@ class RegressWriter(JsonWriter):
     """Writes the answers to `:regress`: `{"results": [3.5, …]}`.
 
     Raises:
-        InvalidRequest: the model is a classifier.
+        InvalidRequest: the model is a classifier, or has several targets.
     """
 
     def __init__(self, served: ServedVersion) -> None:
         if served.labels is not None:
             raise InvalidRequest(f"{served.name!r} is a classifier: ask for :classify or :predict, not for :regress.")
+        if served.targets is not None:
+            raise InvalidRequest(f"{served.name!r} has several targets: ask for :predict, not for :regress.")
         super().__init__(served)
 
     def _begin(self, served: ServedVersion) -> bytes:

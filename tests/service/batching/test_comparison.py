@@ -11,7 +11,7 @@ import pytest
 
 from models.columns.column import CategoricalColumn, NumericColumn
 from models.columns.encoding import RowEncoder
-from models.columns.schema import ClassTarget, NumericTarget, Schema
+from models.columns.schema import ClassTarget, NumericTarget, Schema, ValuesTarget
 from service.batching.comparison import Comparison, encode_alike
 
 NUMBER = NumericColumn(name="x", mean=0.0, std=1.0, minimum=-1.0, maximum=1.0)
@@ -22,7 +22,8 @@ VALUE = NumericTarget(name="y", mean=10.0, std=4.0, minimum=0.0, maximum=20.0)
 def version(target: Any, **more: Any) -> Any:
     labels = target.labels if isinstance(target, ClassTarget) else None
     schema = Schema(columns=(NUMBER,), target=target)
-    return SimpleNamespace(labels=labels, schema=schema, origin=getattr(target, "origin", 0.0), **more)
+    targets = getattr(target, "names", None)
+    return SimpleNamespace(labels=labels, targets=targets, schema=schema, origin=schema.origin, **more)
 
 
 def compare(main: Any, shadow: Any, one: Any, other: Any) -> tuple[list[bool], list[float]]:
@@ -53,6 +54,16 @@ def test_values_agree_within_a_hundredth_of_a_deviation() -> None:
     assert differences == pytest.approx([0, 0.0075, 0.015625], abs=1e-6)
     with pytest.raises(ValueError, match="same task"):
         Comparison(main, version(ClassTarget(name="y", labels=("a", "b"))))
+
+
+def test_values_of_several_targets_differ_by_the_largest_in_its_own_deviations() -> None:
+    several = ValuesTarget(targets=(VALUE, replace(VALUE, name="z", std=1000.0, origin=8.0)))
+    main, shadow = version(several), version(replace(several, targets=(VALUE, replace(several.targets[1], origin=0.0))))
+    answers = [[10.0, 2.0], [10.0, 2.0], [10.0, 2.0]], [[10.02, 10.0], [10.0, 15.0], [10.2, 60.0]]
+    assert compare(main, shadow, *answers) == ([True, True, False], [0.005, 0.005, 0.05])
+    for other in (VALUE, ValuesTarget(targets=several.targets[::-1])):
+        with pytest.raises(ValueError, match="same targets"):
+            Comparison(main, version(other))
 
 
 @pytest.mark.parametrize(

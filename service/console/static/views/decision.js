@@ -39,13 +39,17 @@ function Legend({ classes, found, values }) {
     shown(classes[at])}</li>`)}</ul>`;
 }
 
-function Plane({ model, detail, columns, row, x, y, ranges, inner, marks }) {
+/** Returns the answer with the values of one of several targets alone. */
+const ofTarget = (answer, targets, target) => (targets ? { ...answer, predictions: answer.predictions.map((values) => values[targets.indexOf(target)]) } : answer);
+
+function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target }) {
   const question = useMemo(() => ({ model, columns, row, x, y, ranges }), [model, columns, row, x, y, ranges]);
-  const { answer, error } = usePlane(question);
+  const { answer: whole, error } = usePlane(question);
   const theme = useTheme();
   const canvas = useRef();
   const [chosen, choose] = useState(null);
-  const { classes } = detail;
+  const { classes, targets } = detail;
+  const answer = useMemo(() => whole && ofTarget(whole, targets, target), [whole, targets, target]);
   const found = useMemo(() => answer && points(answer, classes), [answer, classes]);
   const side = answer?.side ?? 0;
   useEffect(() => {
@@ -75,7 +79,7 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks }) {
   const share = (value, [low, high]) => (100 * (value - low)) / (high - low);
   const box = { left: `${share(inner[0][0], xs)}%`, right: `${100 - share(inner[0][1], xs)}%`, bottom: `${share(inner[1][0], ys)}%`, top: `${100 - share(inner[1][1], ys)}%` };
   const values = classes ? [] : [Math.min(...answer.predictions), Math.max(...answer.predictions)];
-  return html`<section class="card plane" aria-label=${model}><h2><a href=${modelPath(model)}>${model}</a></h2>
+  return html`<section class="card plane" aria-label=${model}><h2><a href=${modelPath(model)}>${model}</a>${targets && html` <span class="muted">${target}</span>`}</h2>
     ${error && html`<p class="fault" role="alert">${error.message}</p>`}
     <div class="axes"><span class="y-name">${answer.asked.y}</span><span class="y-top">${number(ys[1], 3)}</span><span class="y-low">${number(ys[0], 3)}</span>
       <div class="square" role="application" tabindex="0" aria-label=${`Answers of ${model} over ${answer.asked.x} and ${answer.asked.y}; the arrow keys move the point`}
@@ -95,6 +99,8 @@ function Beside({ id, columns, ...rest }) {
   if (!data) return html`<section class="card plane"><${Loading} /></section>`;
   const names = ({ columns: given }) => given.map(({ name }) => name).sort().join('\n');
   if (names(data) !== names({ columns })) return html`<section class="card plane"><h2>${id}</h2><p>${id} has other columns.</p></section>`;
+  const { target } = rest;
+  if (target ? !(data.targets ?? [data.target.name]).includes(target) : data.targets) return html`<section class="card plane"><h2>${id}</h2><p>${id} has other targets.</p></section>`;
   return html`<${Plane} model=${id} detail=${data} columns=${data.columns} ...${rest} />`;
 }
 
@@ -111,21 +117,24 @@ function Planes({ model, detail, models, parameters }) {
   const [beside, setBeside] = useState(() => parameters.get('beside') ?? ['perceptron', 'linear'].map((end) => `${detail.name}-${end}`).find((name) => others.includes(name)) ?? '');
   const [row, setRow] = useState(typical);
   const { x, y } = axes;
+  const { targets } = detail;
+  const [target, setTarget] = useState(() => targets && (targets.includes(parameters.get('target')) ? parameters.get('target') : targets[0]));
   const inner = useMemo(() => [x, y].map((name) => {
     const column = numeric.find((one) => one.name === name);
     return rangeOf(column) ?? [column.mean - 1, column.mean + 1];
   }), [x, y, detail]);
   const ranges = useMemo(() => inner.map(widened), [inner]);
   useEffect(() => {
-    history.replaceState(null, '', `${modelPath(model, 'decision')}?${new URLSearchParams({ x, y, beside })}`);
-  }, [model, x, y, beside]);
+    history.replaceState(null, '', `${modelPath(model, 'decision')}?${new URLSearchParams({ x, y, beside, ...(target && { target }) })}`);
+  }, [model, x, y, beside, target]);
   const turn = (name) => (chosen) => setAxes(name === 'x' ? { x: chosen, y: chosen === y ? x : y } : { x: chosen === x ? y : x, y: chosen });
   const marks = (detail.data.examples ?? []).filter((one) => [x, y].every((name) => typeof one?.[name] === 'number')).map((one) => [one[x], one[y]]);
-  const common = { row, x, y, ranges, inner, marks };
+  const common = { row, x, y, ranges, inner, marks, target };
   const rest = detail.columns.filter(({ name }) => name !== x && name !== y);
   const names = numeric.map(({ name }) => [name]);
   return html`<div class="stack"><div class="row choices"><${Choice} name="Across" value=${x} options=${names} change=${turn('x')} />
       <${Choice} name="Up" value=${y} options=${names} change=${turn('y')} />
+      ${targets && html`<${Choice} name="Target" value=${target} options=${targets.map((name) => [name])} change=${setTarget} />`}
       ${others.length > 0 && html`<${Choice} name="Beside" value=${beside} options=${[['', 'nothing'], ...others.map((name) => [name])]} change=${setBeside} />`}</div>
     <div class="planes"><${Plane} key=${model} model=${model} detail=${detail} columns=${detail.columns} ...${common} />
       ${beside && html`<${Beside} key=${beside} id=${beside} columns=${detail.columns} ...${common} />`}</div>

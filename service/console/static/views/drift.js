@@ -28,7 +28,7 @@ function Verdict({ data, chosen, choose }) {
     ${chosen && !data.window && html`<button class="button small" onClick=${() => choose('')}>Show the usual window</button>`}</section>`;
 }
 
-const titleOf = ({ name, isPrediction }) => (isPrediction ? `${words(name)} predicted` : name);
+const titleOf = ({ name, kind, isPrediction }) => (isPrediction ? `${kind === name ? words(name) : name} predicted` : name); // or a target
 
 function Variable({ of }) {
   const { kind, flagged, reasons, psi, noise, threshold, p_value: chance, rows_per_independent_row: factor } = of;

@@ -27,11 +27,12 @@ function membersText({ members = 1, member_weights: weights }) {
 function About({ model }) {
   const { training, target, data } = model;
   const classes = model.classes?.map(shown);
+  const listed = (names) => `${names.slice(0, 12).join(', ')}${names.length > 12 ? `, and ${count(names.length - 12)} more` : ''}`;
   return html`<${Section} id="about" title="About">
     <${Facts} facts=${[
     ['Version', `${model.version}; ${plural(model.versions.length, 'version')} in the store`],
-    ['Predicts', classes ? `${target.name}: ${classes.slice(0, 12).join(', ')}${classes.length > 12 ? `, and ${count(classes.length - 12)} more` : ''}`
-      : `${target.name}, a number`],
+    ['Predicts', classes ? `${target.name}: ${listed(classes)}`
+      : model.targets ? `${count(model.targets.length)} numbers: ${listed(model.targets)}` : `${target.name}, a number`],
     ['Parameters', count(model.total_params)],
     ['Members', membersText(model.architecture)],
     ['Columns', count(model.columns.length)],
@@ -43,14 +44,29 @@ function About({ model }) {
   ]} /><//>`;
 }
 
+const namesOf = (parts) => [...new Set(parts.flatMap((part) => Object.keys(part ?? {})))].filter((name) => name !== 'targets');
+
+/** The metrics of each of several targets, in one part of the data. */
+function TargetMetrics({ part, figures }) {
+  const targets = Object.entries(figures);
+  const names = namesOf(targets.map(([, own]) => own));
+  return html`<h3>By target, ${part}</h3><table class="table"><thead><tr><th scope="col">Target</th>${names.map((name) => html`
+    <th scope="col" class="right">${words(name)}</th>`)}</tr></thead>
+    <tbody>${targets.slice(0, SHOWN_COLUMNS).map(([target, own]) => html`<tr><th scope="row">${target}</th>${names.map((name) => html`
+      <td class="right">${number(own[name])}</td>`)}</tr>`)}</tbody></table>
+    <p class="muted">${targets.length > SHOWN_COLUMNS ? `The first ${SHOWN_COLUMNS} of ${count(targets.length)} targets. ` : ''}In the unit of each target; above, errors are in its standard deviations.</p>`;
+}
+
 function Metrics({ metrics }) {
   const parts = PARTS.filter((part) => metrics[part]);
-  const names = [...new Set(parts.flatMap((part) => Object.keys(metrics[part])))];
+  const last = parts.findLast((part) => metrics[part].targets);
+  const names = namesOf(parts.map((part) => metrics[part]));
   if (!names.length) return html`<p class="muted">The checkpoint has no metrics.</p>`;
   return html`<table class="table"><thead><tr><th scope="col">Metric</th>${parts.map((part) => html`
     <th scope="col" class="right">${words(part)}</th>`)}</tr></thead>
     <tbody>${names.map((name) => html`<tr><th scope="row">${words(name)}</th>${parts.map((part) => html`
-      <td class="right">${number(metrics[part][name])}</td>`)}</tr>`)}</tbody></table>`;
+      <td class="right">${number(metrics[part][name])}</td>`)}</tr>`)}</tbody></table>
+    ${last && html`<${TargetMetrics} part=${last} figures=${metrics[last].targets} />`}`;
 }
 
 function Learning({ training }) {
@@ -109,7 +125,7 @@ function Columns({ model, training }) {
     ${shownColumns.length < model.columns.length && html`<button class="button" onClick=${() => showAll(true)}>
       Show all ${count(model.columns.length)} columns</button>`}
     ${training.predictions && html`<h3>Predictions</h3><table class="table"><tbody>${training.predictions.map((counted) => html`
-      <tr><th scope="row">${words(counted.name)}</th><td><${Distribution} of=${counted} width=${200} /></td></tr>`)}</tbody></table>`}`;
+      <tr><th scope="row">${model.targets ? counted.name : words(counted.name)}</th><td><${Distribution} of=${counted} width=${200} /></td></tr>`)}</tbody></table>`}`;
 }
 
 const settingText = (value) => (value === null ? 'none' : typeof value === 'object' ? JSON.stringify(value) : String(value));
@@ -141,7 +157,7 @@ function Versions({ model }) {
   }, [chosen]);
   if (!others.length) return html`<p class="muted">This is the only version.</p>`;
   const beside = [model.version, ...chosen].filter((version) => loaded[version]).map((version) => loaded[version]);
-  const names = [...new Set(beside.flatMap((one) => Object.keys(one.metrics.test ?? {})))];
+  const names = namesOf(beside.map((one) => one.metrics.test));
   const toggle = (version) => choose(chosen.includes(version) ? chosen.filter((one) => one !== version) : [...chosen, version]);
   return html`<fieldset class="row"><legend class="muted">Beside version ${model.version}</legend>
       ${others.slice(0, 24).map((version) => html`<label class="check"><input type="checkbox" checked=${chosen.includes(version)}

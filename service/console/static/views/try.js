@@ -12,8 +12,8 @@ import { curlText, inferText, pythonText } from '../lib/snippets.js';
 const SETTLED = 250; // ms without a change, after which reasons are asked for
 const TOLD_FAULTS = 100;
 
-/** Returns the answer to a row, its reasons, and what was wrong, while the row and the level of the interval change. */
-function useAnswer(model, row, level) {
+/** Returns the answer to a row, its reasons (those of `output`, one of several targets), and what was wrong. */
+function useAnswer(model, row, level, output) {
   const [state, setState] = useState({});
   const asks = useMemo(() => {
     const place = `models/${encodeURIComponent(model)}/explain`;
@@ -22,14 +22,15 @@ function useAnswer(model, row, level) {
       const began = performance.now();
       return { ...await post('predict', { model, instances: [given], intervals }), level: intervals, took: performance.now() - began };
     };
-    return { predict: latest(predict, keep('answer')), explain: latest((given) => post(place, { instances: [given] }), keep('reasons')) };
+    const explain = ([given, target]) => post(place, { instances: [given], output: target });
+    return { predict: latest(predict, keep('answer')), explain: latest(explain, keep('reasons')) };
   }, [model]);
   const returns = useReturns();
   useEffect(() => { asks.predict([row, level]); }, [asks, row, level, returns]);
   useEffect(() => {
-    const timer = setTimeout(() => asks.explain(row), SETTLED);
+    const timer = setTimeout(() => asks.explain([row, output]), SETTLED);
     return () => clearTimeout(timer);
-  }, [asks, row, returns]);
+  }, [asks, row, output, returns]);
   return state;
 }
 
@@ -37,11 +38,17 @@ const faultsOf = (error) => new Map((error?.errors ?? []).filter(({ column }) =>
 
 const LEVELS = [0.8, 0.9, 0.95];
 const percent = (level) => `${100 * level} %`;
+const SHOWN_TARGETS = 20;
+const interval = (bounds) => bounds.map((bound) => number(bound, 6)).join(' to ');
+const valueText = (value) => (typeof value === 'number' ? number(value, 6) : shown(value));
+
+/** Returns the name and the value of each of several targets, as text; of many, the first ones. */
+const named = (targets, values) => targets.slice(0, SHOWN_TARGETS).map((name, at) => [name, number(values[at], 6)]);
 
 /** Returns the interval of an answer, or the set of labels, as a text; nothing if it was not asked for. */
 function covering({ level, intervals, sets }) {
-  if (!intervals && !sets) return '';
-  const told = intervals ? intervals[0].map((bound) => number(bound, 6)).join(' to ') : sets[0].map(shown).join(', ');
+  if ((!intervals && !sets) || Array.isArray(intervals?.[0][0])) return ''; // those of several targets stand beside these
+  const told = intervals ? interval(intervals[0]) : sets[0].map(shown).join(', ');
   return `${percent(level)} ${intervals ? 'interval' : 'set'}: ${told}`;
 }
 
@@ -56,8 +63,14 @@ function Answer({ detail, answer, error }) {
   if (!answer) return error ? html`<p class="fault" role="alert">${error.message}</p>` : html`<${Loading} />`;
   const [prediction] = answer.predictions;
   const values = answer.probabilities?.[0];
-  return html`<p class=${`prediction ${error ? 'stale' : ''}`}>${typeof prediction === 'number' && !values ? number(prediction, 6) : shown(prediction)}${' '}
-      <span class="muted">${detail.target.name}</span></p>
+  const { targets } = detail;
+  return html`${targets ? html`<table class=${`table ${error ? 'stale' : ''}`}><thead><tr><th scope="col">Target</th><th scope="col" class="right">Value</th>
+        ${answer.intervals && html`<th scope="col" class="right">${percent(answer.level)} interval</th>`}</tr></thead>
+      <tbody>${named(targets, prediction).map(([name, value], at) => html`<tr><th scope="row">${name}</th><td class="right">${value}</td>
+        ${answer.intervals && html`<td class="right">${interval(answer.intervals[0][at])}</td>`}</tr>`)}</tbody></table>
+      ${targets.length > SHOWN_TARGETS && html`<p class="muted">The first ${SHOWN_TARGETS} of ${targets.length} targets.</p>`}`
+    : html`<p class=${`prediction ${error ? 'stale' : ''}`}>${values ? shown(prediction) : valueText(prediction)}${' '}
+      <span class="muted">${detail.target.name}</span></p>`}
     ${error && html`<p class="fault" role="alert">${error.message}</p>`}
     ${covering(answer) && html`<p class=${error ? 'stale' : ''}>${covering(answer)}</p>`}
     ${values && html`<${Probabilities} classes=${detail.classes} values=${values} predicted=${prediction} />`}
@@ -68,8 +81,9 @@ function Reasons({ reasons, error, isOld }) {
   if (error && error.status !== 422) return html`<p class="muted">${error.message}</p>`;
   if (!reasons) return html`<${Loading} />`;
   const [{ output, value, base, reasons: found, kind }] = reasons.explanations;
+  const named = output !== undefined && output !== null;
   const against = { typical: 'a typical row', rows: 'rows of training', centre: 'the middle of the columns' }[reasons.background] ?? 'the background';
-  return html`<div class=${isOld ? 'stale' : ''}><p class="muted">${output === undefined || output === null ? 'Value' : `Probability of ${shown(output)}`}:${' '}
+  return html`<div class=${isOld ? 'stale' : ''}><p class="muted">${reasons.scale === 'value' ? 'Value' : 'Probability'}${named ? ` of ${shown(output)}` : ''}:${' '}
       ${number(base, 3)} for ${against}, ${number(value, 3)} for this one${kind === 'sampled' ? ', sampled' : ''}.</p>
     <${Contributions} reasons=${found} /></div>`;
 }
@@ -159,7 +173,9 @@ function Trial({ model, detail }) {
   const distributions = useMemo(() => (training.data || training.error ? new Map(training.data?.columns?.map((counted) => [counted.name, counted])) : null), [training.data, training.error]);
   const room = (bars, most) => ({ minHeight: `${10 + 1.75 * Math.min(bars, most)}em` }); // so that nothing jumps when the answers come
   const [level, setLevel] = useState();
-  const state = useAnswer(model, row, level);
+  const { targets } = detail;
+  const [target, setTarget] = useState(targets?.[0]);
+  const state = useAnswer(model, row, level, target);
   const scoring = useScoring(model, level);
   const [said, say] = useState('');
   useEffect(() => {
@@ -167,7 +183,7 @@ function Trial({ model, detail }) {
       if (!state.answer || state.answerError) return;
       const [prediction] = state.answer.predictions;
       const values = state.answer.probabilities?.[0];
-      say([shown(prediction), values && chance(Math.max(...values)), covering(state.answer)].filter(Boolean).join(', '));
+      say([targets ? named(targets, prediction).map((pair) => pair.join(' ')).join(', ') : shown(prediction), values && chance(Math.max(...values)), covering(state.answer)].filter(Boolean).join(', '));
     }, 2 * SETTLED);
     return () => clearTimeout(timer);
   }, [state.answer]);
@@ -176,12 +192,14 @@ function Trial({ model, detail }) {
         <div class="row" role="group" aria-label="Examples"><${Examples} detail=${detail} choose=${(chosen) => setRow({ ...typical, ...chosen })} /></div></div>
       <${Form} columns=${detail.columns} row=${row} typical=${typical} faults=${faultsOf(state.answerError)} distributions=${distributions}
         change=${(name, cell) => setRow((old) => ({ ...old, [name]: cell }))} /></section>
-    <div class="stack answers"><section class="card" aria-labelledby="answer" style=${room(detail.classes?.length ?? 0, 12)}><div class="row spread"><h2 id="answer">Answer</h2>
+    <div class="stack answers"><section class="card" aria-labelledby="answer" style=${room((detail.classes ?? targets)?.length ?? 0, 12)}><div class="row spread"><h2 id="answer">Answer</h2>
         <${Level} detail=${detail} level=${level} choose=${setLevel} /></div>
         <${Answer} detail=${detail} answer=${state.answer} error=${state.answerError} />
         <p class="visually-hidden" aria-live="polite">${said}</p></section>
-      <section class="card" aria-labelledby="reasons" style=${room(detail.columns.length, 10)}><h2 id="reasons">Reasons</h2>
-        <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${state.reasonsRow !== row} /></section></div></div>
+      <section class="card" aria-labelledby="reasons" style=${room(detail.columns.length, 10)}><div class="row spread"><h2 id="reasons">Reasons</h2>
+        ${targets && html`<div class="field inline"><label for="target">Target</label><select id="target" value=${target} onChange=${(event) => setTarget(event.target.value)}>
+          ${targets.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></div>`}</div>
+        <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${state.reasonsRow?.[0] !== row || state.reasonsRow[1] !== target} /></section></div></div>
     <${Code} model=${model} row=${row} columns=${detail.columns} level=${level} classes=${detail.classes} />
     <${Scoring} model=${model} level=${level} classes=${detail.classes} scoring=${scoring} /></div>`;
 }
