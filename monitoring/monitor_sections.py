@@ -273,4 +273,4 @@ def _variable(movement: Movement) -> str:
     """Returns the name of a variable; of the predictions of one of several targets, a name that no column has."""
     variable = movement.variable
     is_target = variable.column is None and variable.name not in ("class", "confidence", "value")
-    return f"{variable.name} predicted" if is_target else variable.name
+    return f"{variable.name} (predicted)" if is_target else variable.name
