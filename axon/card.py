@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -10,11 +10,13 @@ from typing import Any
 
 from axon.own_packages import check_own_packages
 from models.checkpoint import Checkpoint
-from models.columns.schema import ClassTarget
+from models.columns.schema import ClassTarget, Schema, ValuesTarget
 from models.errors import DataError, StoreError
 from models.model_version import REPORT_FILE, ModelVersion
 
 _HEADLINES = {"classification": "accuracy", "regression": "r2"}
+_SHOWN_TARGETS, _LISTED_TARGETS = 5, 20
+_METRICS_OF_TARGETS = ("r2", "rmse", "mae")
 _MOST_REPORT_BYTES = 1 << 26
 _REPORT_HEIGHT = 640  # height in pixels of a report in a cell, which scrolls
 
@@ -84,6 +86,39 @@ def headline(task: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
     return f"test {name} {value:.4f}" if isinstance(value, int | float) else ""
 
 
+def shown_target(schema: Schema) -> str:
+    """Returns the name of the target, or the names of several, of which the first few are shown."""
+    if not isinstance(schema.target, ValuesTarget):
+        return schema.target.name
+    names = schema.target.names
+    more = f" and {len(names) - _SHOWN_TARGETS:,} more" if len(names) > _SHOWN_TARGETS else ""
+    return ", ".join(names[:_SHOWN_TARGETS]) + more
+
+
+def _unit(schema: Schema, metric: str) -> str:
+    """Returns the remark below a metric of several targets, whose errors are in standard deviations of each."""
+    if not isinstance(schema.target, ValuesTarget):
+        return ""
+    return "mean of the targets" if metric == "r2" else "in standard deviations"
+
+
+def _of_targets(schema: Schema, test: Mapping[str, Any], table: Callable[..., str]) -> Iterator[str]:
+    """Yields a table with the metrics of each of several targets, in its own unit."""
+    found = test.get("targets")
+    if not isinstance(schema.target, ValuesTarget) or not isinstance(found, Mapping):
+        return
+    from training.reporting.figures import figure, metric_name
+
+    rows = [
+        (name, *(figure(found[name][metric]) if metric in found[name] else "" for metric in _METRICS_OF_TARGETS))
+        for name in schema.target.names[:_LISTED_TARGETS]
+        if isinstance(found.get(name), Mapping)
+    ]
+    if rows:
+        head = ("target", *(f"test {metric_name(metric)}" for metric in _METRICS_OF_TARGETS))
+        yield table(head, rows, numbers=range(1, len(head)))
+
+
 def model_card(checkpoint: Checkpoint, reference: str, next_lines: Sequence[str], *, notes: Sequence[str] = ()) -> str:
     """Returns a card as HTML: metrics of the test part, the learning curve, and lines of code for next steps.
 
@@ -105,10 +140,10 @@ def model_card(checkpoint: Checkpoint, reference: str, next_lines: Sequence[str]
 
     schema, training = checkpoint.schema, checkpoint.training
     task = "classification" if isinstance(schema.target, ClassTarget) else "regression"
-    about = f"{task.capitalize()} of {schema.target.name} from {len(schema.columns):,} columns"
+    about = f"{task.capitalize()} of {shown_target(schema)} from {len(schema.columns):,} columns"
     test = checkpoint.metrics.get("test", {})
     shown = [
-        (f"test {metric_name(name)}", figure(test[name]), "")
+        (f"test {metric_name(name)}", figure(test[name]), _unit(schema, name))
         for name in (_HEADLINES[task], "log_loss", "rmse", "mae")
         if name in test
     ]
@@ -121,6 +156,7 @@ def model_card(checkpoint: Checkpoint, reference: str, next_lines: Sequence[str]
             f"<h3>{escape(reference)}</h3>",
             page.paragraph(about, faint=True),
             page.tiles(shown),
+            *_of_targets(schema, test, page.table),
             page.notes(notes),
             *(chart.to_svg() for chart in charts),
             f"<p>What next:</p><pre>{escape(code)}</pre>",

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.columns.labels import Label
 from models.explaining.document import explanations_text
 
 
@@ -30,8 +29,8 @@ class Explanations:
     rows: Sequence[Mapping[str, Any]]
 
     @property
-    def predictions(self) -> list[Label]:
-        """The predicted label or value of each row."""
+    def predictions(self) -> list[Any]:
+        """The predicted label or value of each row, or the list of the values of several targets."""
         return [row["prediction"] for row in self.rows]
 
     def contributions(self, row: int = 0) -> dict[str, float]:

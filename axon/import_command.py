@@ -119,7 +119,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     graph.add_argument(
         "--labels", metavar="A,B,…", help="labels of the classes, in order (default: those in the graph, or 0, 1, …)"
     )
-    graph.add_argument("--target", metavar="COLUMN", help="name of the predicted column (default: target)")
+    graph.add_argument("--target", metavar="A,B,…", help="name of the predicted column, or of each (default: target)")
     graph.add_argument(
         "--task",
         choices=("classification", "regression"),
@@ -270,6 +270,7 @@ def _record(
         "columns": list(imported.schema.names),
         "unused_columns": list(model.unused),
         "labels": list(getattr(imported.schema.target, "labels", [])) or None,
+        "targets": list(getattr(imported.schema.target, "names", [])) or None,
         "compared_rows": result.rows,
         "greatest_difference": result.worst,
         "answered_by": compared.engine,

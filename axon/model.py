@@ -13,13 +13,14 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from axon.card import Report, headline, model_card
+from axon.card import Report, headline, model_card, shown_target
 from axon.explainer import explain_rows
 from axon.explanations import Explanations
 from axon.own_packages import HiddenPackage
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label
+from models.columns.schema import ValuesTarget
 from models.columns.unknown_cells import unknown_in_words
 from models.covered_answers import CoveredAnswers
 from models.explaining.shapley import DEFAULT_SAMPLES, Kind
@@ -74,8 +75,14 @@ class Model:
 
     @property
     def target(self) -> str:
-        """The name of the predicted column."""
+        """The name of the predicted column; of several, all names as one text."""
         return self.checkpoint.schema.target.name
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of several targets, in the order of a row's values; empty for one target."""
+        target = self.checkpoint.schema.target
+        return target.names if isinstance(target, ValuesTarget) else ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -93,16 +100,16 @@ class Model:
         return dict(self.checkpoint.metrics)
 
     @overload
-    def predict(self, rows: Any) -> list[Label]: ...
+    def predict(self, rows: Any) -> list[Any]: ...
 
     @overload
-    def predict(self, rows: Any, *, intervals: None) -> list[Label]: ...
+    def predict(self, rows: Any, *, intervals: None) -> list[Any]: ...
 
     @overload
     def predict(self, rows: Any, *, intervals: float) -> CoveredAnswers: ...
 
-    def predict(self, rows: Any, *, intervals: float | None = None) -> list[Label] | CoveredAnswers:
-        """Returns the predicted label, or number, of each row.
+    def predict(self, rows: Any, *, intervals: float | None = None) -> list[Any] | CoveredAnswers:
+        """Returns the predicted label, or number, of each row; a list of numbers, one for each of several targets.
 
         Args:
             rows: data frame, Arrow table, two-dimensional array, or list of rows: lists in column order, or mappings
@@ -150,7 +157,8 @@ class Model:
         Args:
             rows: table of any type that `predict` takes.
             background: rows to compare with, of any such type; None for those that the model carries.
-            output: label whose probability is explained; None for the predicted label of each row.
+            output: label whose probability is explained, or name of one of several targets; None for the predicted
+                label of each row, or the first target.
             scale: `probability` or `logit`, for a classifier; None for the probability.
             kind: `exact` or `sampled`; None for exact wherever possible, which is up to 12 columns.
             samples: number of orders of a sampled explanation.
@@ -217,7 +225,8 @@ class Model:
 
     def __repr__(self) -> str:
         """Returns one line: name, task, and the main metric."""
-        shown = ", ".join(part for part in (f"{self.task} of {self.target}", headline(self.task, self.metrics)) if part)
+        about = f"{self.task} of {shown_target(self.checkpoint.schema)}"
+        shown = ", ".join(part for part in (about, headline(self.task, self.metrics)) if part)
         return f"<{type(self).__name__} {self.reference}: {shown}>"
 
     def _repr_html_(self) -> str:

@@ -18,7 +18,7 @@ from models.checkpoint import Checkpoint
 from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.frame_rows import rows_of
 from models.columns.labels import Label
-from models.columns.schema import ClassTarget, NumericTarget
+from models.columns.schema import ClassTarget, NumericTarget, ValuesTarget
 from models.errors import InvalidName
 from models.model_store import ModelStore
 from models.model_version import ModelVersion
@@ -33,7 +33,7 @@ def publish(
     name: str,
     columns: Sequence[str] | Sequence[Column] | None = None,
     labels: Sequence[Label] | None = None,
-    target: str | ClassTarget | NumericTarget = "target",
+    target: str | Sequence[str] | ClassTarget | NumericTarget | ValuesTarget = "target",
     rows: Any = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -47,7 +47,7 @@ def publish(
     """Publishes a model that was made elsewhere, after a check that Axon's network answers as the model does.
 
     Both answer 1,000 rows, or up to 10,000 of `rows`, before anything is published. Probabilities may differ by 1e-6,
-    values by 1e-5 of their spread.
+    values by 1e-5 of the spread of their target.
 
     Args:
         model: torch module; state dict, or path of its `.safetensors` file; fitted model of scikit-learn; or ONNX
@@ -57,7 +57,7 @@ def publish(
             rows. If None: the names with which scikit-learn trained the model, or the columns of `rows`.
         labels: labels of a torch module's outputs, in order, or two for one output; None for a regression.
             scikit-learn's models know their labels.
-        target: name of the target, or the target itself.
+        target: name of the target; names of several, in the order of the model's values; or the target itself.
         rows: data frame, array or list of real rows, to compare the answers on and to describe the columns; rows are
             drawn if None.
         mean: number for each column that was subtracted before a torch module took the rows, as in `(x - mean)/std`; 0
@@ -117,7 +117,7 @@ class _Request:
         *,
         columns: Sequence[Any] | None,
         labels: Sequence[Label] | None,
-        target: str | ClassTarget | NumericTarget,
+        target: str | Sequence[str] | ClassTarget | NumericTarget | ValuesTarget,
         rows: Any,
         mean: Sequence[float] | None,
         std: Sequence[float] | None,
@@ -150,13 +150,14 @@ class _Request:
         for argument, value in (("labels", self._labels), ("mean", self._mean), ("std", self._std)):
             if value is not None:
                 raise ImportRefused(f"{argument}= is for torch modules; a model of scikit-learn knows it.")
-        if not isinstance(self._target, str):
+        target = self._target_names()
+        if target is None:
             raise ImportRefused("target= is the name of the target for a model of scikit-learn.")
         if any(not isinstance(column, str) for column in self._columns or ()):
             raise ImportRefused("columns= are names for a model of scikit-learn, whose pipeline knows the rest.")
         self._names = names = names_of(model, self._columns or self._names_of_rows(), told=self._columns is not None)
         return import_sklearn(
-            model, names=names, target=self._target, sample=self._statistics(names), truth=self._truth(names)
+            model, names=names, target=target, sample=self._statistics(names), truth=self._truth(names)
         )
 
     def onnx_checkpoint(self, model: Any, task: Task | None, output: str | None, name: str) -> Checkpoint:
@@ -167,10 +168,11 @@ class _Request:
         for argument, value in (("mean", self._mean), ("std", self._std)):
             if value is not None:
                 raise ImportRefused(f"{argument}= is for torch modules; an ONNX graph scales its columns.")
-        if not isinstance(self._target, str) or any(not isinstance(column, str) for column in self._columns or ()):
+        target = self._target_names()
+        if target is None or any(not isinstance(column, str) for column in self._columns or ()):
             raise ImportRefused("target= and columns= are names for an ONNX graph, which knows the rest.")
         told: dict[str, Any] = {"labels": self._labels, "task": task, "output": output}
-        told["target"] = None if self._target == "target" else self._target
+        told["target"] = None if target == "target" else target
         read = read_onnx(model, columns=self._columns, **told)
         if self._columns is None and read.has_made_up_names and (names := self._names_of_rows()):
             self._columns = names
@@ -201,6 +203,13 @@ class _Request:
         columns = self._torch_columns()
         self._names = [column.name for column in columns]
         return import_torch(model, columns=columns, target=self._target, labels=self._labels, source=source)
+
+    def _target_names(self) -> str | list[str] | None:
+        """Returns the name of the target, or the names of several; None for a target of Axon's."""
+        if isinstance(self._target, str) or not isinstance(self._target, Sequence):
+            return self._target if isinstance(self._target, str) else None
+        names = list(self._target)
+        return names if names and all(isinstance(name, str) for name in names) else None
 
     def _torch_columns(self) -> list[Column]:
         given = self._columns or self._names_of_rows()

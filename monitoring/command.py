@@ -106,6 +106,7 @@ def _monitor_options(parser: argparse.ArgumentParser, environment: Mapping[str, 
     parser.add_argument("--model", metavar="MODEL", help="NAME or NAME@VERSION (default: the only model of the log)")
     parser.add_argument("--labels", metavar="FILE", type=Path, help="the labels; without them, drift alone is reported")
     parser.add_argument("--label", metavar="COLUMN", help="the column of the labels (default: the target's name)")
+    parser.add_argument("--target", metavar="NAME", help="of several targets, the one whose labels these are")
     parser.add_argument("--on", metavar="COLUMN", help="join by this input column instead of the request id")
 
 
@@ -131,13 +132,14 @@ def _monitor(arguments: argparse.Namespace) -> int:
     from monitoring.monitor_sections import monitor_lines, monitor_page
     from monitoring.selection import Selection, parse_model
 
-    if arguments.labels is None and (arguments.label is not None or arguments.on is not None):
-        raise DataError("--label and --on are about the file of labels: name the file with --labels.")
+    about_labels = (arguments.label, arguments.on, arguments.target)
+    if arguments.labels is None and any(option is not None for option in about_labels):
+        raise DataError("--target, --label and --on are about the file of labels: name the file with --labels.")
     name, version = parse_model(arguments.model)
     selection = Selection(
         folder=arguments.log, model=name, version=version, since=arguments.since, until=arguments.until
     )
-    source = LabelSource(path=arguments.labels, column=arguments.label, on=arguments.on)
+    source = LabelSource(path=arguments.labels, column=arguments.label, on=arguments.on, target=arguments.target)
     report = monitor(selection, source, store=arguments.store, by=arguments.by)
     sys.stdout.write("".join(f"{line}\n" for line in monitor_lines(report)))
     _write(arguments.out, lambda: monitor_page(report))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns.schema import ValuesTarget
 from models.distributions.evaluation import Evaluation
 from models.distributions.window import Window
 from models.errors import DataError
@@ -16,7 +17,7 @@ from models.model_store import ModelStore
 from models.network.config import Output
 from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion
-from monitoring.labels import Labels, read_labels
+from monitoring.labels import Labels, listed, read_labels
 from monitoring.periods import By, starts_of
 from monitoring.selection import Selection
 from monitoring.training_facts import TrainingFacts, training_facts
@@ -31,11 +32,37 @@ class LabelSource:
         path: path of the file; None for a report on drift alone.
         column: name of the column of labels; None to find it.
         on: input column to join by; None for the request id.
+        target: name of the one of several targets whose labels these are; None for a model with one target, and if the
+            column has the name of a target.
     """
 
     path: Path | None = None
     column: str | None = None
     on: str | None = None
+    target: str | None = None
+
+    def place_in(self, version: LoggedVersion) -> int | None:
+        """Returns the place of the labels' target among several; None for one target, and without labels.
+
+        Raises:
+            DataError: the version has several targets and none is named, or lacks the named one.
+        """
+        target = version.target
+        if not isinstance(target, ValuesTarget):
+            if self.target is not None and self.target != target.name:
+                raise DataError(f"{version} predicts {target.name!r}, and not {self.target!r}.")
+            return None
+        if self.path is None:
+            return None
+        chosen = self.target or (self.column if self.column in target.names else None)
+        if chosen is None:
+            raise DataError(
+                f"{version} predicts several targets: name the one whose labels {self.path} has (--target), out of "
+                f"{listed(target.names)}."
+            )
+        if chosen not in target.names:
+            raise DataError(f"{version} does not predict {chosen!r}; its targets are {listed(target.names)}.")
+        return target.names.index(chosen)
 
 
 @dataclass(kw_only=True)
@@ -133,6 +160,7 @@ class _Gathered:
 
     version: LoggedVersion
     facts: TrainingFacts | None
+    place: int | None = None  # of the target whose labels are given, among several
     starts: list[NDArray[np.int64]] = field(default_factory=list)
     values: list[NDArray[Any]] = field(default_factory=list)
     truth: list[NDArray[Any]] = field(default_factory=list)
@@ -143,7 +171,8 @@ class _Gathered:
     def add(self, rows: LoggedRows, truth: NDArray[Any], by: By) -> None:
         starts = starts_of(rows.times, by)
         self.starts.append(starts)
-        self.values.append(rows.values())
+        values = rows.values()
+        self.values.append(values if self.place is None else values[:, self.place, np.newaxis])
         self.truth.append(truth)
         self.first, self.last = min(self.first, float(rows.times.min())), max(self.last, float(rows.times.max()))
         if self.facts is None:
@@ -173,12 +202,17 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
     for rows in selection.rows():
         version = rows.version
         if labels is None and source.path is not None:
-            labels = read_labels(source.path, target=version.target.name, column=source.column, on=source.on)
+            place = source.place_in(version)
+            name = version.target.name if place is None else _names(version)[place]
+            labels = read_labels(source.path, target=name, column=source.column, on=source.on)
+            if place is not None:
+                remarks.append(f"The labels and the metrics are those of {name!r}, one of {listed(_names(version))}.")
         key = version.version, version.digest
         if key not in gathered:
-            facts, reason = training_facts(store, version)
+            place = source.place_in(version)
+            facts, reason = training_facts(store, version, target=None if place is None else _names(version)[place])
             remarks += [] if reason is None else [reason]
-            gathered[key] = _Gathered(version, facts)
+            gathered[key] = _Gathered(version, facts, place)
         pairs = zip(rows.request_ids, rows.places.tolist(), strict=True)
         names.append(np.fromiter(map(hash, pairs), dtype=np.int64, count=len(rows)))
         gathered[key].add(rows, _no_labels(rows) if labels is None else labels.of(rows), by)
@@ -199,6 +233,10 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
             raise DataError(f"{labels.path}: none of its {len(labels.by_key):,} {what} is in the log.")
         report.remarks += labels.remarks()
     return report
+
+
+def _names(version: LoggedVersion) -> tuple[str, ...]:
+    return version.target.names if isinstance(version.target, ValuesTarget) else (version.target.name,)
 
 
 def _no_labels(rows: LoggedRows) -> NDArray[Any]:

@@ -212,11 +212,9 @@ def _drift(version: VersionReport, drift: Evaluation, report: MonitorReport) -> 
         )
     else:
         yield page.paragraph("No column and no prediction moved beyond chance over all logged rows.")
-    names = [movement.variable.name for movement in drift.movements if movement.is_judged][:_MOVED]
+    names = [_variable(movement) for movement in drift.movements if movement.is_judged][:_MOVED]
     series = {
-        name: [
-            (p.start, m.psi) for p in version.periods if p.drift for m in p.drift.movements if m.variable.name == name
-        ]
+        name: [(p.start, m.psi) for p in version.periods if p.drift for m in p.drift.movements if _variable(m) == name]
         for name in names
     }
     chart = over_time(
@@ -268,4 +266,11 @@ def _moved(movement: Movement) -> str:
         else f"{reason.replace('_', ' ')} {movement.shares[reason].window:.1%}"
         for reason in movement.reasons
     ]
-    return f"{movement.variable.name} ({', '.join(said)})"
+    return f"{_variable(movement)} ({', '.join(said)})"
+
+
+def _variable(movement: Movement) -> str:
+    """Returns the name of a variable; of the predictions of one of several targets, a name that no column has."""
+    variable = movement.variable
+    is_target = variable.column is None and variable.name not in ("class", "confidence", "value")
+    return f"{variable.name} (predicted)" if is_target else variable.name

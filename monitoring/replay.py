@@ -20,7 +20,7 @@ from models.columns.column import CategoricalColumn, Column, DateColumn
 from models.columns.encoding import RowEncoder
 from models.columns.labels import Label, label_text
 from models.columns.named_columns import Cells
-from models.columns.schema import ClassTarget, NumericTarget
+from models.columns.schema import ClassTarget, NumericTarget, ValuesTarget
 from models.errors import DataError, Fault, RowError
 from models.model_store import ModelStore
 from models.network.fuse import in_unit
@@ -35,6 +35,7 @@ from monitoring.selection import Selection
 MAX_BATCH_ROWS = 4096
 SHOWN_ROWS = 20
 CLOSE = 0.01  # of values that agree, in standard deviations of the target in training
+DEVIATIONS = "standard deviations"
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 _LISTED = 10
 
@@ -70,16 +71,18 @@ class ReplayReport:
         versions: versions of the log, with their numbers of rows.
         by: length of the periods.
         is_classifier: True for classes, False for values.
-        differences: `(rows,)` differences of the values, new minus logged; or the largest absolute difference of a
-            class's probability.
+        differences: `(rows,)` differences of the values, new minus logged; of several targets, the difference of the
+            one that differs most, in its standard deviations; or the largest absolute difference of a class's
+            probability.
         agrees: `(rows,)` True where the labels are equal, or the values close.
         starts: `(rows,)` starts of the periods, in seconds since 1970.
         classes: number of rows by logged and new label; empty for values.
         most_different: rows that differ most, the first one most.
         refused: numbers of rows that the version refuses, by kind.
         left_out: number of rows that were answered by a part of an ensemble, and are not compared.
-        unit: name of the target.
+        unit: name of the target, or words for the one of several.
         close: difference up to which values agree; 0 for classes.
+        in_deviations: True for several targets, whose differences are in standard deviations.
         has_probabilities: True if both versions give probabilities.
     """
 
@@ -97,6 +100,7 @@ class ReplayReport:
     unit: str
     close: float
     has_probabilities: bool
+    in_deviations: bool = False
 
     @property
     def rows(self) -> int:
@@ -136,6 +140,12 @@ class ReplayedVersion:
         target = self.schema.target
         return target.labels if isinstance(target, ClassTarget) else ()
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of several targets; empty for one."""
+        target = self.schema.target
+        return target.names if isinstance(target, ValuesTarget) else ()
+
     def check(self, version: LoggedVersion) -> None:
         """Refuses rows of a version that this one cannot answer.
 
@@ -147,6 +157,14 @@ class ReplayedVersion:
             raise DataError(
                 f"{self.reference} predicts {tasks[bool(self.labels)]}, and {version} in the log "
                 f"{tasks[bool(version.labels)]}: these answers cannot be compared."
+            )
+        targets = version.target.names if isinstance(version.target, ValuesTarget) else ()
+        if self.targets != targets:  # of one target each, the names may differ
+            one, other = (
+                f"the targets {_names(names)}" if names else "one target" for names in (self.targets, targets)
+            )
+            raise DataError(
+                f"{self.reference} predicts {one}, and {version} in the log {other}: these answers cannot be compared."
             )
         logged = {column.name: column for column in version.columns}
         missing = [column.name for column in self.schema.columns if column.name not in logged]
@@ -253,12 +271,18 @@ class _Comparison:
         if version.labels:
             self._add_classes(rows, now)
         else:
-            self._add_values(rows, now[:, 0])
+            self._add_values(rows, now)
 
     def _add_values(self, rows: LoggedRows, now: NDArray[Any]) -> None:
-        before = rows.values()[:, 0]
+        before, names = rows.values(), None
         differences = now.astype(np.float64) - before.astype(np.float64)
-        self._keep(rows, differences, np.abs(differences) <= self._close, before, now)
+        places = np.zeros((len(rows), 1), dtype=np.intp)
+        if self.replayed.targets:
+            differences /= [target.std for target in self.replayed.schema.values]
+            places = np.abs(differences).argmax(axis=1)[:, np.newaxis]
+            names = np.array(self.replayed.targets, dtype=object)[places[:, 0]]
+        one, other, apart = (np.take_along_axis(array, places, axis=1)[:, 0] for array in (before, now, differences))
+        self._keep(rows, apart, np.abs(apart) <= self._close, one, other, names)
 
     def _add_classes(self, rows: LoggedRows, now: NDArray[Any]) -> None:
         before, labels = rows.values(), rows.version.labels
@@ -288,6 +312,7 @@ class _Comparison:
         agrees: NDArray[np.bool_],
         before: NDArray[Any],
         now: NDArray[Any],
+        targets: NDArray[Any] | None = None,
     ) -> None:
         self.differences.append(differences)
         self.agrees.append(agrees)
@@ -297,7 +322,10 @@ class _Comparison:
             size = float(sizes[place])
             if size and (len(self.most) < SHOWN_ROWS or size > self.most[0][0]):
                 self.pushed += 1
-                self.most.append((size, self.pushed, _different(rows, place, before[place], now[place], size)))
+                one, other = before[place], now[place]
+                if targets is not None:
+                    one, other = (f"{targets[place]} {float(value):.7g}" for value in (one, other))
+                self.most.append((size, self.pushed, _different(rows, place, one, other, size)))
                 heapq.heapify(self.most)
                 while len(self.most) > SHOWN_ROWS:
                     heapq.heappop(self.most)
@@ -305,6 +333,8 @@ class _Comparison:
     @property
     def _close(self) -> float:
         target = self.replayed.schema.target
+        if isinstance(target, ValuesTarget):
+            return CLOSE
         return CLOSE * target.std if isinstance(target, NumericTarget) else 0.0
 
     def report(self) -> ReplayReport:
@@ -324,9 +354,12 @@ class _Comparison:
             most_different=[row for _, _, row in sorted(self.most, key=lambda one: (-one[0], one[2].time))],
             refused=self.refused,
             left_out=self.left_out,
-            unit=self.replayed.schema.target.name,
+            unit=f"the target that differs most, in {DEVIATIONS}"
+            if self.replayed.targets
+            else self.replayed.schema.target.name,
             close=self._close,
             has_probabilities=self.has_probabilities,
+            in_deviations=bool(self.replayed.targets),
         )
 
 
@@ -372,6 +405,10 @@ def _kind(column: Column) -> str:
     return "a column of dates" if isinstance(column, DateColumn) else "a column of numbers"
 
 
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_LISTED])) + (", …" if len(names) > _LISTED else "")
+
+
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:_LISTED])) + (", …" if len(names) > _LISTED else "")
+    shown = _names(names)
     return f"column {shown}" if len(names) == 1 else f"columns {shown}"

@@ -11,7 +11,7 @@ from monitoring.charts import over_time
 from monitoring.moments import moment_text, share_text
 from monitoring.monitor_sections import text_table
 from monitoring.periods import period_text
-from monitoring.replay import QUANTILES, DifferentRow, ReplayReport
+from monitoring.replay import DEVIATIONS, QUANTILES, DifferentRow, ReplayReport
 from training.reporting import page
 from training.reporting.charts import Axis, Chart
 from training.reporting.figures import figure, plainly
@@ -77,7 +77,9 @@ def remarks(report: ReplayReport) -> list[str]:
 
 
 def _equal(report: ReplayReport) -> str:
-    return "equal labels" if report.is_classifier else f"values within {report.close:.3g}"
+    if report.is_classifier:
+        return "equal labels"
+    return f"values within {report.close:.3g}{f' {DEVIATIONS}' if report.in_deviations else ''}"
 
 
 def _difference_name(report: ReplayReport) -> str:

@@ -64,12 +64,15 @@ class TrainingFacts:
         return at_once(evaluate(self.counter, self.distributions, window.snapshot()))
 
 
-def training_facts(store: ModelStore | Path | str, version: LoggedVersion) -> tuple[TrainingFacts | None, str | None]:
+def training_facts(
+    store: ModelStore | Path | str, version: LoggedVersion, *, target: str | None = None
+) -> tuple[TrainingFacts | None, str | None]:
     """Reads what the checkpoint of a version knows of its training. With AXON_TRUSTED_KEYS, its signature is verified.
 
     Args:
         store: store, path of its folder, or URL of a bucket.
         version: version of the log.
+        target: one of several targets, whose metrics are read; None for those of all.
 
     Returns:
         The facts, or None with the reason.
@@ -92,12 +95,15 @@ def training_facts(store: ModelStore | Path | str, version: LoggedVersion) -> tu
     ]
     part = Distributions(rows=distributions.rows, columns=tuple(kept), predictions=distributions.predictions)
     schema = Schema(columns=version.columns, target=version.target)
-    return TrainingFacts(RowEncoder(schema), part, RowCounter(schema, part), _test_metrics(header)), None
+    return TrainingFacts(RowEncoder(schema), part, RowCounter(schema, part), _test_metrics(header, target)), None
 
 
-def _test_metrics(header: Mapping[str, Any]) -> dict[str, float]:
+def _test_metrics(header: Mapping[str, Any], target: str | None) -> dict[str, float]:
     metrics = header.get("metrics")
     test = metrics.get("test") if isinstance(metrics, Mapping) else None
+    if isinstance(test, Mapping) and target is not None:
+        targets = test.get("targets")
+        test = targets.get(target) if isinstance(targets, Mapping) else None
     if not isinstance(test, Mapping):
         return {}
     return {name: float(value) for name, value in test.items() if type(value) in (int, float)}

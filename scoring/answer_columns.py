@@ -1,6 +1,8 @@
 """Answers as Arrow columns, named as by `axon predict`.
 
-The columns are `prediction`, `probability LABEL` for each class, and with intervals `low` and `high`, or `set`.
+The columns are `prediction`, `probability LABEL` for each class, and with intervals `low` and `high`, or `set`. Several
+targets have a column `prediction_TARGET` each, and then with intervals `prediction_TARGET_low` and
+`prediction_TARGET_high` each.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label, label_type
-from models.columns.schema import ClassTarget
+from models.columns.schema import ClassTarget, ValuesTarget
 from models.conformal import bounds_of, sets_of, threshold_of
 from models.errors import ConfigError, DataError
 
@@ -39,7 +41,7 @@ class AnswerColumns:
     """
 
     def __init__(self, checkpoint: Checkpoint, *, prefix: str = "", intervals: float | None = None) -> None:
-        self._threshold: float | None = None
+        self._threshold: float | NDArray[np.float64] | None = None
         if intervals is not None:
             self._threshold = threshold_of(checkpoint.conformal, intervals, "the model")
         target = checkpoint.schema.target
@@ -51,14 +53,22 @@ class AnswerColumns:
             fields.append(pa.field(f"{prefix}prediction", self._labels.type))
             if checkpoint.config.has_probabilities:
                 fields += [pa.field(f"{prefix}probability {_written(label)}", pa.float32()) for label in target.labels]
+        elif isinstance(target, ValuesTarget):
+            fields += [pa.field(f"{prefix}prediction_{name}", pa.float64()) for name in target.names]
         else:
             fields.append(pa.field(f"{prefix}prediction", pa.float64()))
         self._width = len(fields) - 1  # columns of probabilities
         if self._threshold is not None and self._labels is None:
-            fields += [pa.field(f"{prefix}{name}", pa.float64()) for name in ("low", "high")]
+            values = [f"{field.name}_" for field in fields] if isinstance(target, ValuesTarget) else [prefix]
+            fields += [pa.field(f"{before}{name}", pa.float64()) for before in values for name in ("low", "high")]
         elif self._threshold is not None:
             fields.append(pa.field(f"{prefix}set", pa.string()))
         self.schema = pa.schema(fields)
+        if len(set(self.schema.names)) < len(self.schema.names):  # targets `a` and `a_low`
+            raise ConfigError(
+                "the names of two targets give one column of intervals the name of another column: ask without "
+                "intervals, or train with other names."
+            )
 
     def check_free(self, names: Sequence[str]) -> None:
         """Refuses columns with the names of answers.
@@ -80,7 +90,7 @@ class AnswerColumns:
         """
         answers = answered.answers
         if self._labels is None:
-            columns = [pa.array(answers[:, 0], pa.float64())]
+            columns = [pa.array(np.ascontiguousarray(values), pa.float64()) for values in answers.T]
         else:
             columns = [self._labels.take(pa.array(answers.argmax(axis=1)))]
             columns += [pa.array(np.ascontiguousarray(answers[:, i]), pa.float32()) for i in range(self._width)]
@@ -92,13 +102,16 @@ class AnswerColumns:
         indices = pa.array(places, mask=~answered.is_answered)
         return [column.take(indices) for column in columns]
 
-    def _covering(self, answers: NDArray[Any], threshold: float) -> list[pa.Array]:
+    def _covering(self, answers: NDArray[Any], threshold: float | NDArray[np.float64]) -> list[pa.Array]:
         """Returns the bounds of values, or the sets of labels as texts of JSON."""
         if self._labels is None:
-            bounds = bounds_of(answers[:, 0], threshold, least=self._least)
-            return [pa.array(np.ascontiguousarray(bounds[:, i]), pa.float64()) for i in (0, 1)]
+            columns = []
+            for values, own in zip(answers.T, np.atleast_1d(threshold).tolist(), strict=True):
+                bounds = bounds_of(values, own, least=self._least)
+                columns += [pa.array(np.ascontiguousarray(bounds[:, i]), pa.float64()) for i in (0, 1)]
+            return columns
         # Few sets are different, so each text is written once.
-        packed = np.packbits(sets_of(answers, threshold), axis=1)
+        packed = np.packbits(sets_of(answers, float(threshold)), axis=1)
         different, places = np.unique(packed, axis=0, return_inverse=True)
         labels = self._labels.to_pylist()
         sets = np.unpackbits(different, axis=1, count=len(labels))

@@ -62,8 +62,9 @@ class Scorer:
 
     A batch is an Arrow table or record batch, a pandas frame, or a mapping of arrays by name, and the answers are of
     the same kind, with the columns `prediction` and `probability LABEL`, and with intervals `low` and `high`, or
-    `set`, the JSON list of the labels. An iterator of record batches gives an iterator. Any number of threads may call
-    a scorer.
+    `set`, the JSON list of the labels. Several targets have the columns `prediction_TARGET`, and with intervals
+    `prediction_TARGET_low` and `prediction_TARGET_high`. An iterator of record batches gives an iterator. Any number of
+    threads may call a scorer.
 
     Args:
         reference: `name`, `name@version` or `name@alias`.
@@ -186,9 +187,11 @@ class Scorer:
             columns.append(given)
         pieces, masks = self._answered(model, columns, table.num_rows)
         kept = table.select(list(self._keep))
-        if self._keep and masks is not None and self._errors == "skip":
-            kept = kept.filter(pa.array(masks))
         answers = pa.Table.from_batches(pieces, model.columns.schema)
+        if masks is not None and self._errors == "skip":
+            if not self._keep:  # a table without columns has a number of rows, and no filter
+                return answers
+            kept = kept.filter(pa.array(masks))
         for field, column in zip(answers.schema, answers.itercolumns(), strict=True):
             kept = kept.append_column(field, column)
         return kept

@@ -42,6 +42,7 @@ class ModelDetail(TypedDict):
     aliases: dict[str, Any]
     task: str
     classes: list[Label] | None
+    targets: list[str] | None
     columns: list[dict[str, Any]]
     target: dict[str, Any]
     architecture: dict[str, Any]
@@ -103,6 +104,7 @@ class KnownVersion:
         names: names of the columns, in order.
         is_numeric: True if all columns hold numbers.
         classes: labels in the order of the probabilities; empty for a regressor.
+        targets: names of several targets in the order of the values; empty for one target.
     """
 
     model: str
@@ -110,6 +112,7 @@ class KnownVersion:
     names: tuple[str, ...]
     is_numeric: bool
     classes: tuple[Label, ...]
+    targets: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, detail: ModelDetail) -> KnownVersion:
@@ -121,6 +124,7 @@ class KnownVersion:
             names=tuple(column["name"] for column in columns),
             is_numeric=all(column["kind"] == "numeric" for column in columns),
             classes=tuple(detail["classes"] or ()),
+            targets=tuple(detail.get("targets") or ()),
         )
 
     @property

@@ -57,15 +57,15 @@ class JsonAnswer:
 
     Attributes:
         model, version: version that answered.
-        predictions: label or value of each row.
+        predictions: label or value of each row; list of values of each row for several targets.
         probabilities: `(rows, classes)` float32; None for a regressor.
-        intervals: `(rows, 2)` float64 bounds; None if the answer has none.
+        intervals: `(rows, 2)` float64 bounds, `(rows, targets, 2)` for several targets; None if the answer has none.
         sets: labels of each row's set; None if the answer has none.
     """
 
     model: str
     version: int
-    predictions: list[Label]
+    predictions: list[Any]
     probabilities: NDArray[np.float32] | None
     intervals: NDArray[np.float64] | None
     sets: list[list[Label]] | None
@@ -94,7 +94,9 @@ def read_answer(body: bytes) -> JsonAnswer:
             raise NotAnAnswer("predictions or probabilities have another shape")
         intervals, sets = document.get("intervals"), document.get("sets")
         bounds = None if intervals is None else np.array(intervals, dtype=np.float64)
-        if (bounds is not None and bounds.shape[1:] != (2,)) or not (sets is None or type(sets) is list):
+        if (bounds is not None and (bounds.ndim not in (2, 3) or bounds.shape[-1] != 2)) or not (
+            sets is None or type(sets) is list
+        ):
             raise NotAnAnswer("intervals or sets have another shape")
         return JsonAnswer(str(document["model"]), int(document["version"]), predictions, matrix, bounds, sets)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:

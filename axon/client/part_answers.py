@@ -27,9 +27,9 @@ class PartAnswer:
 
     Attributes:
         model, version: version that answered.
-        predictions: label or value of each row.
+        predictions: label or value of each row; list of values of each row for several targets.
         probabilities: `(rows, classes)` float32; None for a regressor.
-        intervals: `(rows, 2)` float64 bounds; None if they were not asked for.
+        intervals: `(rows, 2)` float64 bounds, `(rows, targets, 2)` for several targets; None if not asked for.
         sets: labels of each row's set; None if they were not asked for.
         unknown: number of cells with unknown categories, by column.
         unknown_cells: number of all such cells.
@@ -37,7 +37,7 @@ class PartAnswer:
 
     model: str
     version: int
-    predictions: list[Label]
+    predictions: list[Any]
     probabilities: NDArray[np.float32] | None
     intervals: NDArray[np.float64] | None = None
     sets: list[list[Label]] | None = None
@@ -129,8 +129,8 @@ def _checked(reply: Reply, rows: int, request_id: str, answer: json_rows.JsonAns
     )
 
 
-def _predictions(output: open_inference.Tensor, labels: Sequence[Label]) -> list[Label]:
-    """Returns labels or values as in an answer in JSON.
+def _predictions(output: open_inference.Tensor, labels: Sequence[Label]) -> list[Any]:
+    """Returns labels, values, or lists of the values of several targets as in an answer in JSON.
 
     A float32 becomes the float with the shortest decimal digits, as in JSON: 0.1, not 0.10000000149011612. So answers
     do not depend on the wire format.
@@ -140,9 +140,11 @@ def _predictions(output: open_inference.Tensor, labels: Sequence[Label]) -> list
             by_text = {str(label): label for label in labels}
             return [by_text[text] for text in output]
         return list(output)
-    values: list[Any] = output.reshape(-1).tolist()
+    if output.ndim != 2 or output.shape[1] == 1:
+        output = output.reshape(-1)
+    values: list[Any] = output.tolist()
     if output.dtype == np.float32:
-        values = orjson.loads(orjson.dumps(np.ascontiguousarray(output.reshape(-1)), option=orjson.OPT_SERIALIZE_NUMPY))
+        values = orjson.loads(orjson.dumps(np.ascontiguousarray(output), option=orjson.OPT_SERIALIZE_NUMPY))
     return values
 
 

@@ -128,13 +128,15 @@ class Prediction:
             parts = self._parts(self._done, reference, version)
             answers += yield Together(map(self._ask, parts), self._limits.in_flight, self._tell)
         whole = part_answers.joined(answers)
-        classes = () if whole.probabilities is None else (yield from self._classes(whole, version))
+        has_names = whole.probabilities is not None or isinstance(whole.predictions[0], list)
+        named = (yield from self._named(whole, version)) if has_names else None
         return Answer(
             model=whole.model,
             version=whole.version,
             predictions=whole.predictions,
             probabilities=whole.probabilities,
-            classes=classes,
+            classes=() if named is None else named.classes,
+            targets=() if named is None else named.targets,
             intervals=whole.intervals,
             sets=whole.sets,
             unknown=whole.unknown,
@@ -153,6 +155,7 @@ class Prediction:
             version=version.version,
             predictions=[],
             classes=version.classes,
+            targets=version.targets,
             request_id=self._call.request_id,
             index=self._given.index,
         )
@@ -188,18 +191,18 @@ class Prediction:
                 return answer, newer
             reference, version, is_new = newer.reference, newer, True
 
-    def _classes(self, whole: PartAnswer, version: KnownVersion | None) -> Steps[tuple[Any, ...]]:
-        """Returns the labels in the order of the probabilities; empty if the API key may not read models."""
+    def _named(self, whole: PartAnswer, version: KnownVersion | None) -> Steps[KnownVersion | None]:
+        """Returns the version with the names of classes and targets; None if the API key may not read models."""
         reference = f"{whole.model}@{whole.version}"
         known = version or self._known.get(reference)
         if known is None:
             try:
                 known = yield from self._known.fetch(self._call, reference)
             except ModelUnknown:  # deleted meanwhile
-                return ()
+                return None
             if known is not None:
                 self._known.keep(self._model, known)
-        return () if known is None else known.classes
+        return known
 
     def _parts(self, start: int, reference: str | None, version: KnownVersion | None) -> Iterator[_Part]:
         """Yields parts of the rows within the limits, from a row on."""

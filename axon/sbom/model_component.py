@@ -13,6 +13,7 @@ from models.model_version import ModelVersion
 from models.network.sequence import SequenceConfig
 
 _SETTINGS = ("engine", "recipe", "seed", "epochs_run", "precision")  # of training
+_TARGETS = "targets"  # metrics of each of several targets, by name
 _COUNT = "rows"  # stands among the metrics of a part, and is none
 
 
@@ -63,7 +64,7 @@ def _parameters(loaded: LoadedCheckpoint, data_ref: str) -> dict[str, Any]:
         "architectureFamily": "multi-layer perceptron",
         "modelArchitecture": architecture,
         "inputs": [{"format": f"{column.name}: {column.kind}"} for column in schema.columns],
-        "outputs": [{"format": f"{schema.target.name}: {schema.target.kind}"}],
+        "outputs": [{"format": f"{target.name}: {target.kind}"} for target in schema.values or (schema.target,)],
     }
     if data := _dataset(checkpoint.data, data_ref):
         parameters["datasets"] = [data]
@@ -93,11 +94,18 @@ def _dataset(data: Mapping[str, Any], ref: str) -> dict[str, Any] | None:
 
 
 def _metrics(metrics: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Yields the finite numbers among the metrics of each part of the table."""
+    """Yields the finite numbers among the metrics of each part of the table, and of each of several targets."""
     for part, figures in sorted(metrics.items()):
-        for name, value in sorted(figures.items()) if isinstance(figures, Mapping) else ():
-            if name != _COUNT and _is_number(value):
-                yield {"type": name, "value": repr(value), "slice": part}
+        if not isinstance(figures, Mapping):
+            continue
+        of_targets = figures.get(_TARGETS)
+        slices = {part: figures}
+        if isinstance(of_targets, Mapping):
+            slices |= {f"{part}: {name}": own for name, own in of_targets.items() if isinstance(own, Mapping)}
+        for place, own in slices.items():
+            for name, value in sorted(own.items()):
+                if name != _COUNT and _is_number(value):
+                    yield {"type": name, "value": repr(value), "slice": place}
 
 
 def _is_number(value: object) -> bool:

@@ -11,6 +11,7 @@ from conversion.exporting.source_model import SourceModel
 from conversion.exporting.stage_tensors import stage_tensors
 from conversion.exporting.standalone_parts import (
     READERS,
+    bounds_source,
     columns_source,
     docstring,
     imports_source,
@@ -60,7 +61,7 @@ def numpy_source(model: SourceModel, module: str) -> str:
         _ANSWERS.format(outputs=network.out_features),
         *predict_source(model, for_tables=True),
         READERS + bundle.definitions,
-        columns_source(model) + places_source(network),
+        columns_source(model) + bounds_source(network) + places_source(network),
         _weights_source(model),
         _MAIN,
     )

@@ -64,7 +64,8 @@ def answer_source(network: InferenceNetwork, bundler: SourceBundler) -> str:
     if network.factor != 1:
         mean = f"np.float32({network.factor!r}) * {mean}"
     if network.clamp is not None:
-        mean = f"np.clip({mean}, {network.clamp[0]!r}, {network.clamp[1]!r}, dtype=np.float32)"
+        low, high = map(repr, network.clamp) if isinstance(network.clamp[0], float) else ("LOWEST", "HIGHEST")
+        mean = f"np.clip({mean}, {low}, {high}, dtype=np.float32)"
     return f'''\
 def answer(x: Array) -> Array:
     """Computes the answers to encoded rows: (rows, {network.in_features}) to (rows, {network.out_features})."""

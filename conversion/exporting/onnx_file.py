@@ -6,6 +6,8 @@ the look-up of texts.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -18,7 +20,6 @@ from conversion.exporting.onnx_network import add_network
 from conversion.exporting.source_model import SourceModel
 from models.columns.column import NumericColumn
 from models.columns.labels import Label, label_text, label_type
-from models.columns.schema import NumericTarget
 from models.errors import ConfigError
 from models.network.fuse import InferenceNetwork
 
@@ -73,6 +74,8 @@ def _properties(model: SourceModel) -> dict[str, str]:
         "axon.target": model.checkpoint.schema.target.name,
         "axon.task": model.checkpoint.config.task,
     }
+    if model.targets:
+        properties["axon.targets"] = json.dumps(model.targets, ensure_ascii=False)
     if model.labels:
         properties["axon.refused_label"] = label_text(refused_label(model.labels))
     if model.version is not None:
@@ -86,7 +89,7 @@ def _add_outputs(graph: Graph, model: SourceModel, encoded: EncodedRows, answers
     network = model.network
     refused = graph.any_of([*encoded.refused, *_refused_answers(graph, network, answers)])  # (rows, 1)
     outputs = []
-    if isinstance(model.checkpoint.schema.target, NumericTarget):
+    if not model.labels:
         outputs.append(_add_value(graph, network, answers, refused))
     else:
         outputs.append(_add_label(graph, model.labels, answers, refused))
@@ -108,16 +111,22 @@ def _refused_answers(graph: Graph, network: InferenceNetwork, answers: str) -> l
 
 def _add_value(graph: Graph, network: InferenceNetwork, answers: str, refused: str) -> onnx.ValueInfoProto:
     if network.clamp is not None:
-        low, high = (graph.constant(np.float32(bound)) for bound in network.clamp)
-        answers = graph.op("Clip", answers, low, high)
-    kind, nothing = TensorProto.FLOAT, np.array(np.nan, dtype=np.float32 if not network.origin else np.float64)
-    if network.origin:
+        low, high = (graph.constant(np.asarray(bound, dtype=np.float32)) for bound in network.clamp)
+        if network.out_features == 1:
+            answers = graph.op("Clip", answers, low, high)
+        else:  # Clip takes the same bounds for all columns
+            answers = graph.op("Min", graph.op("Max", answers, low), high)
+    is_shifted = bool(np.any(network.origin))
+    kind, nothing = TensorProto.FLOAT, np.array(np.nan, dtype=np.float64 if is_shifted else np.float32)
+    if is_shifted:
         kind = TensorProto.DOUBLE
         answers = graph.op("Cast", answers, to=TensorProto.DOUBLE)
-        answers = graph.op("Add", answers, graph.constant(np.float64(network.origin)))
+        answers = graph.op("Add", answers, graph.constant(np.asarray(network.origin, dtype=np.float64)))
     value = graph.op("Where", refused, graph.constant(nothing), answers, output=graph.free_name("value"))
     about = "predicted value; NaN for a refused row"
-    return helper.make_tensor_value_info(value, kind, ["rows", 1], doc_string=about)
+    if network.out_features > 1:
+        about = "predicted value of each target, in the order of axon.targets; NaN for a refused row"
+    return helper.make_tensor_value_info(value, kind, ["rows", network.out_features], doc_string=about)
 
 
 def _add_probabilities(graph: Graph, classes: int, answers: str, refused: str) -> onnx.ValueInfoProto:

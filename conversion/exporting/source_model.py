@@ -7,7 +7,7 @@ from functools import cached_property
 
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label
-from models.columns.schema import ClassTarget
+from models.columns.schema import ClassTarget, ValuesTarget
 from models.network.fuse import InferenceNetwork
 
 
@@ -44,6 +44,12 @@ class SourceModel:
         """Labels in the order of the network's outputs; empty for a regression."""
         target = self.checkpoint.schema.target
         return target.labels if isinstance(target, ClassTarget) else ()
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of several targets in the order of the network's outputs; empty for one target."""
+        target = self.checkpoint.schema.target
+        return target.names if isinstance(target, ValuesTarget) else ()
 
     @property
     def has_probabilities(self) -> bool:

@@ -6,6 +6,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from conversion.exporting.python_literals import Call, assignment, escaped
 from conversion.exporting.source_bundle import Bundle, SourceBundler
 from conversion.exporting.source_model import SourceModel
@@ -15,6 +18,7 @@ from models.network.fuse import InferenceNetwork
 
 _COLUMNS = "conversion.exporting.standalone.columns"
 _ROWS = "conversion.exporting.standalone.rows"
+_SHOWN_TARGETS = 5  # names in the docstring of a file
 _QUOTES = '"' * 3
 
 _LABELS = '''\
@@ -30,6 +34,14 @@ def predict_proba(rows: Any) -> NDArray[np.float32]:
 _VALUES = '''\
 def predict(rows: Any) -> NDArray[Any]:
     """Returns the value of each row: a list of mappings by column name, a mapping of columns, or a data frame."""
+    return {values}
+'''
+_SEVERAL_VALUES = '''\
+def predict(rows: Any) -> NDArray[Any]:
+    """Returns the values of each row, (rows, targets), in the order of TARGETS.
+
+    The rows are a list of mappings by column name, a mapping of columns, or a data frame.
+    """
     return {values}
 '''
 _CLASS_COLUMNS = '''\
@@ -49,6 +61,11 @@ def answer_columns(rows: Any) -> dict[str, list[Any]]:
     """Returns the column that the command writes beside the table's own."""
     return {"prediction": predict(rows).tolist()}
 '''
+_SEVERAL_VALUE_COLUMNS = '''\
+def answer_columns(rows: Any) -> dict[str, list[Any]]:
+    """Returns the columns that the command writes beside the table's own."""
+    return {f"prediction_{name}": values for name, values in zip(TARGETS, predict(rows).T.tolist(), strict=True)}
+'''
 
 
 def need_columns(bundler: SourceBundler, model: SourceModel) -> None:
@@ -63,7 +80,21 @@ def columns_source(model: SourceModel) -> str:
     source += assignment("COLUMNS", tuple(_call(column) for column in model.checkpoint.schema.columns))
     if model.labels:
         source += assignment("LABELS", model.labels)
+    if model.targets:
+        source += assignment("TARGETS", model.targets)
+        if np.any(model.network.origin):
+            source += "# Numbers that are added to the network's answers in float64.\n"
+            source += assignment("ORIGINS", np.asarray(model.network.origin).tolist())
     return source + "ROWS_AT_A_TIME = 1024  # which bounds the memory\n"
+
+
+def bounds_source(network: InferenceNetwork) -> str:
+    """Returns the source of the bounds of the answers; empty without bounds of several targets."""
+    if network.clamp is None or isinstance(network.clamp[0], float):
+        return ""
+    bounds = [np.asarray(bound, dtype=np.float32) for bound in network.clamp]
+    lines = [assignment(name, _shortest(bound)) for name, bound in zip(("LOWEST", "HIGHEST"), bounds, strict=True)]
+    return "# Smallest and largest answer of the network for each target, float32.\n" + "".join(lines)
 
 
 def member_weights_source(network: InferenceNetwork) -> str:
@@ -82,7 +113,10 @@ def docstring(model: SourceModel, module: str, *, needs: str) -> str:
         module: name of the file without `.py`.
         needs: name of the library that the file needs.
     """
-    target = escaped(model.checkpoint.schema.target.name, '"')  # no text can end the docstring
+    names = model.targets
+    many = len(names) > _SHOWN_TARGETS
+    shown = f"{len(names):,} targets" if many else model.checkpoint.schema.target.name
+    target = escaped(shown, '"')  # no text can end the docstring
     functions = "predict, predict_proba" if model.has_probabilities else "predict"
     lines = [f"{_QUOTES}{model.name}: predicts {target} with {needs} alone.", ""]
     if needs == "NumPy":
@@ -129,8 +163,12 @@ def predict_source(model: SourceModel, *, for_tables: bool) -> list[str]:
     """
     if not model.labels:
         origin = model.network.origin
-        values = f"answers(rows)[:, 0].astype(np.float64) + {origin!r}" if origin else "answers(rows)[:, 0]"
-        sources, columns = [_VALUES.format(values=values)], _VALUE_COLUMNS
+        if model.targets:
+            values = "answers(rows).astype(np.float64) + ORIGINS" if np.any(origin) else "answers(rows)"
+            sources, columns = [_SEVERAL_VALUES.format(values=values)], _SEVERAL_VALUE_COLUMNS
+        else:
+            values = f"answers(rows)[:, 0].astype(np.float64) + {origin!r}" if origin else "answers(rows)[:, 0]"
+            sources, columns = [_VALUES.format(values=values)], _VALUE_COLUMNS
     elif model.has_probabilities:
         sources, columns = [_LABELS, _PROBABILITIES], _CLASS_COLUMNS
     else:
@@ -157,6 +195,11 @@ def _call(column: Column) -> Call:
         rest |= {"form": column.form} if column.form is not None else {}
     kind = "Date" if isinstance(column, DateColumn) else "Number"
     return Call(kind, name=column.name, gap=column.missing, fill=column.shift, **rest)
+
+
+def _shortest(bounds: NDArray[np.float32]) -> list[float]:
+    """Returns float32 numbers with the fewest digits that give the same float32."""
+    return [float(str(bound)) for bound in bounds]
 
 
 def _is_standard(module: str) -> bool:

@@ -17,6 +17,7 @@ from conversion.exporting.source_model import SourceModel
 from conversion.exporting.stage_tensors import output_width, stage_tensors
 from conversion.exporting.standalone_parts import (
     READERS,
+    bounds_source,
     columns_source,
     docstring,
     imports_source,
@@ -102,7 +103,7 @@ def torch_source(model: SourceModel, module: str) -> str:
         _ANSWERS.format(outputs=network.out_features),
         *predict_source(model, for_tables=False),
         READERS + bundle.definitions,
-        columns_source(model) + member_weights_source(network),
+        columns_source(model) + bounds_source(network) + member_weights_source(network),
     )
 
 
@@ -187,8 +188,13 @@ def _answer_source(network: InferenceNetwork, kind: str) -> str:
     if network.factor != 1:
         result = f"{network.factor!r} * {result}"
     if network.clamp is not None:
-        mean = f"({result})" if weighted or network.factor != 1 else result
-        result = f"{mean}.clamp({network.clamp[0]!r}, {network.clamp[1]!r})"
+        low, high = network.clamp
+        if isinstance(low, float):
+            mean = f"({result})" if weighted or network.factor != 1 else result
+            result = f"{mean}.clamp({low!r}, {high!r})"
+        else:  # bounds of several targets
+            weighted += f"    mean: Tensor = {result}\n"
+            result = "mean.clamp(z.new_tensor(LOWEST), z.new_tensor(HIGHEST))"
     return f'''\
 def answer(network: {kind}, x: Tensor) -> Tensor:
     """Computes the answers to encoded rows: (rows, {network.in_features}) to (rows, {network.out_features})."""

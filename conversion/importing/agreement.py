@@ -1,9 +1,9 @@
 """The comparison of a foreign model with Axon's network, on a thousand rows, before anything is published.
 
 The network answers as the server answers: cells through `RowEncoder`, then the fused network in float32. The foreign
-model answers in float64 where it can. Probabilities may differ by 1e-6, values by 1e-5 of their spread; exponentials,
-whose rounding errors grow with them, by 1e-5 of themselves if that is more. A classifier without probabilities has to
-choose the same class, unless the scores of both classes are equal but for rounding.
+model answers in float64 where it can. Probabilities may differ by 1e-6, values by 1e-5 of their target's spread;
+exponentials, whose rounding errors grow with them, by 1e-5 of themselves if that is more. A classifier without
+probabilities has to choose the same class, unless the scores of both classes are equal but for rounding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.columns.cells import shown
 from models.columns.encoding import RowEncoder
-from models.columns.schema import ClassTarget
+from models.columns.schema import ClassTarget, NumericTarget, ValuesTarget
 from models.errors import AxonError, Fault, RowError
 
 PROBABILITY_BOUND = 1e-6
@@ -107,7 +107,7 @@ def _original_answers(imported: ImportedModel, rows: Sequence[Row]) -> Float64Ar
     except Exception as error:  # any error of a foreign model's own code
         reason = f"{type(error).__name__}: {error}"
         raise ImportRefused(f"the original model does not answer the rows of the comparison: {reason:.400}") from error
-    width = imported.config.n_classes or 1
+    width = imported.config.n_classes or imported.config.out_features
     if answers.shape != (len(rows), width):
         raise ImportRefused(
             f"the original model answers {len(rows)} rows with an array of shape {answers.shape}, and not "
@@ -122,6 +122,10 @@ def _original_answers(imported: ImportedModel, rows: Sequence[Row]) -> Float64Ar
 def _with_target_origin(imported: ImportedModel, expected: Float64Array) -> ImportedModel:
     if imported.config.task != "regression":
         return imported
+    if isinstance(imported.schema.target, ValuesTarget):
+        means, spreads = expected.mean(axis=0), expected.std(axis=0)
+        is_far = (np.abs(means) > _FAR * spreads) & (spreads > 0)
+        return imported.with_target_origins(np.where(is_far, means, 0.0)) if is_far.any() else imported
     mean, spread = float(expected.mean()), float(expected.std())
     is_exponential = imported.config.output == "exponential"
     needs_origin = mean > 0 if is_exponential else abs(mean) > _FAR * spread > 0
@@ -144,6 +148,14 @@ def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64A
         apart = np.abs(answers - expected).max(axis=1)
         bound, what = PROBABILITY_BOUND, "probabilities"
         in_words, unit = f"{bound:g}", 1.0
+    elif isinstance(imported.schema.target, ValuesTarget):
+        spreads = expected.std(axis=0)
+        units = np.where(spreads > 0, spreads, np.abs(expected).max(axis=0))
+        of_targets = np.abs(answers - expected) / np.where(units > 0, units, 1.0)  # in the spreads of the targets
+        apart, unit = of_targets.max(axis=1), 1.0
+        most = int(np.nan_to_num(of_targets, nan=np.inf).max(axis=0).argmax())
+        bound, what = VALUE_BOUND, f"values of {imported.schema.target.names[most]!r}"
+        in_words = f"{VALUE_BOUND:g}, both of that target's spread"
     elif imported.config.task == "regression":
         apart = np.abs(answers - expected)[:, 0]
         unit = float(expected.std()) or float(np.abs(expected).max()) or 1.0
@@ -193,7 +205,8 @@ def _cell(cell: Any) -> str:
 
 def _answer(imported: ImportedModel, answer: Float64Array) -> str:
     target = imported.schema.target
-    if not isinstance(target, ClassTarget):
+    if isinstance(target, NumericTarget):
         return f"{answer[0]:.9g}"
-    pairs = [f"{label} {share:.9g}" for label, share in zip(target.labels, answer.tolist(), strict=True)]
+    names = target.labels if isinstance(target, ClassTarget) else target.names
+    pairs = [f"{name} {number:.9g}" for name, number in zip(names, answer.tolist(), strict=True)]
     return ", ".join(pairs[:_SHOWN_CELLS])

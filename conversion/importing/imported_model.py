@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
 from models.columns.column import CategoricalColumn, DateColumn, NumericColumn
-from models.columns.schema import NumericTarget, Schema
+from models.columns.schema import NumericTarget, Schema, ValuesTarget
 from models.errors import AxonError, ConfigError
 from models.network.sequence import SequenceConfig
 
@@ -40,7 +40,7 @@ class ImportedModel:
         config: layers of the network.
         tensors: float64 tensors by name, with the shapes of `config.tensor_shapes()`.
         original: function that asks the foreign model. From rows of cells it returns float64 `(rows, outputs)`:
-            probabilities of all classes; scores of all classes for an `argmax` output; or one value a row.
+            probabilities of all classes; scores of all classes for an `argmax` output; or the values of the targets.
         source: record of the origin for the checkpoint's section `training`, as JSON types, with `imported_from`.
     """
 
@@ -108,8 +108,52 @@ class ImportedModel:
         tensors = {**self.tensors, name: self.tensors[name] - origin / target.std}
         return replace(self, tensors=tensors)._with_target(replace(target, mean=origin, origin=origin))
 
+    def with_target_origins(self, origins: Float64Array) -> ImportedModel:
+        """Returns the model with the origins of several targets, as `with_target_origin` does for one.
+
+        Args:
+            origins: `(targets,)` values near the model's answers; 0 for a target that keeps its own.
+        """
+        target, last = self.schema.target, self.config.sequence[-1]
+        if not isinstance(target, ValuesTarget):
+            return self
+        shift, targets = np.zeros(len(origins)), []
+        for place, (own, origin) in enumerate(zip(target.targets, origins.tolist(), strict=True)):
+            if origin and own.mean:
+                targets.append(replace(own, origin=own.mean))
+            elif origin and last.kind == "linear" and last.bias:
+                shift[place] = origin / own.std
+                targets.append(replace(own, mean=origin, origin=origin))
+            else:
+                targets.append(own)
+        schema = replace(self.schema, target=ValuesTarget(targets=tuple(targets)))
+        name = f"{last.name}.bias"
+        tensors = {**self.tensors, name: self.tensors[name] - shift} if shift.any() else self.tensors
+        return replace(self, tensors=tensors, schema=schema)
+
     def _with_target(self, target: NumericTarget) -> ImportedModel:
         return replace(self, schema=replace(self.schema, target=target))
+
+
+def numeric_targets(names: Sequence[str]) -> NumericTarget | ValuesTarget:
+    """Returns targets of unknown range, in the unit of the foreign model's answers.
+
+    Args:
+        names: name of each value of a row.
+    """
+    targets = [NumericTarget(name=name, mean=0.0, std=1.0, minimum=None, maximum=None) for name in names]
+    return targets[0] if len(targets) == 1 else ValuesTarget(targets=tuple(targets))
+
+
+def targets_of(names: Sequence[str]) -> NumericTarget | ValuesTarget:
+    """Returns the targets that a user names in a list.
+
+    Raises:
+        ImportRefused: The list is empty, or an item is no text.
+    """
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ImportRefused("target= is the name of the target, or a list of names, one for each value of a row.")
+    return numeric_targets(names)
 
 
 def gaps_allowed(column: NumericColumn | CategoricalColumn | DateColumn) -> bool:

@@ -75,5 +75,6 @@ def _apart(model: OnnxModel, rows: Sequence[Row]) -> float:
     """Returns the greatest difference between the graph in its own numbers and in 64 bits, in the bound's unit."""
     own, exact = model.imported.original(rows), model.in_double(rows)
     task: Task = model.imported.config.task
-    unit = float(np.std(exact)) or 1.0 if task == "regression" else 1.0
-    return float(np.abs(np.asarray(own) - exact).max()) / unit
+    spreads = np.std(exact, axis=0)
+    unit = np.where(spreads > 0, spreads, 1.0) if task == "regression" else 1.0
+    return float((np.abs(np.asarray(own) - exact) / unit).max())

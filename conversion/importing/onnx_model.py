@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,14 @@ import onnx
 from numpy.typing import NDArray
 
 from conversion.importing.affine_features import AffineFeature, ComposedColumns, NumberStatistics, TableColumns
-from conversion.importing.imported_model import Float64Array, ImportedModel, ImportRefused, Row
+from conversion.importing.imported_model import (
+    Float64Array,
+    ImportedModel,
+    ImportRefused,
+    Row,
+    numeric_targets,
+    targets_of,
+)
 from conversion.importing.onnx_graph.answer import Answer, answer_of
 from conversion.importing.onnx_graph.chain import Chain
 from conversion.importing.onnx_graph.contents import Base, Hidden
@@ -22,7 +30,7 @@ from conversion.importing.onnx_graph.original import Original, reduced
 from conversion.importing.sample_rows import drawn_rows
 from models.columns.column import NumericColumn
 from models.columns.labels import Label, checked_labels
-from models.columns.schema import ClassTarget, NumericTarget, Schema
+from models.columns.schema import ClassTarget, Schema, Target
 from models.network.config import MAX_FEATURES, Task
 from models.network.sequence import SequenceConfig, SequenceLayer
 
@@ -77,7 +85,7 @@ def read_onnx(
     *,
     columns: Sequence[str] | None = None,
     labels: Sequence[Label] | None = None,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     task: Task | None = None,
     output: str | None = None,
     sample: Mapping[str, NumberStatistics] | None = None,
@@ -88,7 +96,8 @@ def read_onnx(
         source: path of the file, its bytes, or the model.
         columns: names of the columns, in the order of the graph's inputs; those of the inputs if None, or x0, x1, …
         labels: labels of the classes, in the order of the outputs; those in the graph if None, or 0, 1, …
-        target: name of the predicted column; the file's own record or `target` if None.
+        target: name of the predicted column; of several, a list of names or a text with commas; the file's own record
+            or `target` if None.
         task: `classification` or `regression`; None where the graph tells.
         output: name of the output that Axon shall answer; None if there is one, or a label with its probabilities.
         sample: statistics of the columns with numbers in the user's rows; none if None.
@@ -103,12 +112,12 @@ def read_onnx(
     batch = next((given.batch for given in inputs if given.batch is not None), None)
     walk = GraphWalk(model, inputs, Chain(table, batch=batch))
     given_labels = None if labels is None else checked_labels("the labels", list(labels))
-    answer = answer_of(walk, _outputs(model, output), task=task, labels=given_labels)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    named = _target_names(target, properties)
+    answer = answer_of(walk, _outputs(model, output), task=task, labels=given_labels, several=len(named) > 1)
     layers, tensors, root = _layers(walk.chain, answer.last)
     composed = _composed(table, root.features or ())
     layers, tensors = _with_columns(layers, tensors, composed)
-    properties = {entry.key: entry.value for entry in model.metadata_props}
-    name = target or properties.get("axon.target") or "target"
     original = Original(
         model=reduced(model, walk.needed([answer.tensor]), answer.tensor),
         tensor=answer.tensor,
@@ -118,7 +127,7 @@ def read_onnx(
         columns=composed.columns,
     )
     imported = ImportedModel(
-        schema=Schema(columns=composed.columns, target=_target(name, answer, given_labels)),
+        schema=Schema(columns=composed.columns, target=_target(target, named, answer, given_labels)),
         config=SequenceConfig(in_features=composed.weight.shape[1], sequence=tuple(layers), output=answer.output),
         tensors=tensors,
         original=original,
@@ -249,11 +258,38 @@ def _with_columns(
     return [own, *layers], {**tensors, f"{name}.weight": weight, f"{name}.bias": constant}
 
 
-def _target(name: str, answer: Answer, labels: tuple[Label, ...] | None) -> ClassTarget | NumericTarget:
+def _target_names(target: str | Sequence[str] | None, properties: Mapping[str, str]) -> list[str]:
+    """Returns the names of the values of a row: the user's, else those of the file's own record, else `target`."""
+    if target and not isinstance(target, str):
+        return list(target)
+    if target:
+        return [part.strip() for part in str(target).split(",")]
+    try:
+        own = json.loads(properties.get("axon.targets", "[]"))
+    except ValueError:
+        own = []
+    is_list = isinstance(own, list) and all(isinstance(name, str) for name in own)
+    return own if own and is_list else [properties.get("axon.target") or "target"]
+
+
+def _target(
+    given: str | Sequence[str] | None, named: Sequence[str], answer: Answer, labels: tuple[Label, ...] | None
+) -> Target:
     if answer.output == "linear":
         if labels is not None:
             raise ImportRefused("labels are for a classifier, and the graph answers a value.")
-        return NumericTarget(name=name, mean=0.0, std=1.0, minimum=None, maximum=None)
+        width = answer.last.width
+        if width == 1 and isinstance(given, str) and given:
+            return numeric_targets([given])  # a name may have a comma
+        if len(named) != width:
+            raise ImportRefused(
+                f"{len(named)} targets are named, and the graph answers {width} value{'s' if width != 1 else ''}: "
+                "name each of them, in order (--target A,B,…, target=[…] in Python)."
+            )
+        return targets_of(named)
+    if given and not isinstance(given, str) and len(given) != 1:
+        raise ImportRefused(f"the graph answers one class a row, and {len(given)} targets are named: name one.")
+    name = given if isinstance(given, str) and given else named[0]
     classes = 2 if answer.output == "sigmoid" else answer.last.width
     chosen = labels or answer.labels or tuple(range(classes))
     if len(chosen) != classes:

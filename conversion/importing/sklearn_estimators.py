@@ -28,6 +28,10 @@ _REGRESSIONS = (
     "LassoLarsIC",
     "LinearRegression",
     "LinearSVR",
+    "MultiTaskElasticNet",
+    "MultiTaskElasticNetCV",
+    "MultiTaskLasso",
+    "MultiTaskLassoCV",
     "OrthogonalMatchingPursuit",
     "OrthogonalMatchingPursuitCV",
     "PassiveAggressiveRegressor",
@@ -73,17 +77,22 @@ class Layers:
     output: NetworkOutput = "linear"
     labels: tuple[Label, ...] = ()
 
-    def rescaled(self, factor: float, shift: float, path: str) -> Layers:
-        """Returns the layers of `factor·value + shift`.
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of the last Linear."""
+        return len(self.biases[-1])
+
+    def rescaled(self, factor: Float64Array, shift: Float64Array, path: str) -> Layers:
+        """Returns the layers of `factor·value + shift`, where both are `(outputs,)`.
 
         Raises:
             ImportRefused: The values are exponentials, and the result is no exponential.
         """
         if self.output == "exponential":
-            if shift or factor <= 0:
+            if shift.any() or (factor <= 0).any():
                 raise ImportRefused(f"{path} shifts the values of a logarithmic link, which Axon lacks.")
             return replace(self, biases=(*self.biases[:-1], self.biases[-1] + np.log(factor)))  # f·e^z = e^(z + log f)
-        weights = (*self.weights[:-1], self.weights[-1] * factor)
+        weights = (*self.weights[:-1], self.weights[-1] * factor[:, None])
         return replace(self, weights=weights, biases=(*self.biases[:-1], self.biases[-1] * factor + shift))
 
 
@@ -95,7 +104,7 @@ def layers_of(estimator: Any, path: str) -> Layers:
         path: place of the estimator, for messages.
 
     Raises:
-        ImportRefused: The estimator is not an MLP or a linear model, or has several targets.
+        ImportRefused: The estimator is not an MLP or a linear model, or a classifier with several targets.
     """
     name = class_name(estimator)
     if name is None or name not in _ESTIMATORS:
@@ -111,8 +120,7 @@ def layers_of(estimator: Any, path: str) -> Layers:
 
 def _regression(estimator: Any, path: str) -> Layers:
     weight = np.atleast_2d(np.asarray(estimator.coef_, dtype=np.float64))  # (targets, features)
-    _check_one_target(len(weight), path)
-    bias = np.broadcast_to(np.asarray(estimator.intercept_, dtype=np.float64).ravel(), (1,))
+    bias = np.broadcast_to(np.asarray(estimator.intercept_, dtype=np.float64).ravel(), (len(weight),))
     return Layers(weights=(weight,), biases=(bias,))
 
 
@@ -170,7 +178,6 @@ def _mlp_classifier(estimator: Any, path: str) -> Layers:
 
 
 def _mlp_regressor(estimator: Any, path: str) -> Layers:
-    _check_one_target(estimator.n_outputs_, path)
     if estimator.out_activation_ != "identity":
         raise ImportRefused(f"{path} has the output activation {estimator.out_activation_!r}, which Axon lacks.")
     return _mlp(estimator, path)
@@ -192,11 +199,10 @@ def _transformed_target(estimator: Any, path: str) -> Layers:
     inverse = estimator.transformer_
     name = class_name(inverse)
     if name == "StandardScaler":
-        scale = 1.0 if inverse.scale_ is None else float(inverse.scale_[0])
-        return layers.rescaled(scale, float(inverse.mean_[0]) if inverse.with_mean else 0.0, path)
+        scale = np.ones(layers.outputs) if inverse.scale_ is None else inverse.scale_
+        return layers.rescaled(scale, inverse.mean_ if inverse.with_mean else np.zeros(layers.outputs), path)
     if name == "MinMaxScaler" and not getattr(inverse, "clip", False):
-        scale = float(inverse.scale_[0])
-        return layers.rescaled(1 / scale, -float(inverse.min_[0]) / scale, path)
+        return layers.rescaled(1 / inverse.scale_, -inverse.min_ / inverse.scale_, path)
     if name == "FunctionTransformer" and inverse.inverse_func is None:
         return layers
     if name == "FunctionTransformer" and inverse.inverse_func is np.exp and layers.output == "linear":
@@ -238,11 +244,6 @@ def _softmax(weight: Float64Array, bias: Float64Array, labels: tuple[Label, ...]
 def _one_against_rest(weight: Float64Array, bias: Float64Array, labels: tuple[Label, ...]) -> Layers:
     """Returns the layers of `σ(z)/Σσ(z)`, which is the softmax of ln σ(z)."""
     return Layers(weights=(weight,), biases=(bias,), last="logsigmoid", output="softmax", labels=labels)
-
-
-def _check_one_target(count: int, path: str) -> None:
-    if count != 1:
-        raise ImportRefused(f"{path} has {count} targets, and Axon answers one: train one model for each.")
 
 
 _ESTIMATORS: Mapping[str, Callable[[Any, str], Layers]] = {

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversion.importing.affine_features import GAP_NAMES, NumberStatistics, RawFeature, TableColumns
-from conversion.importing.imported_model import Float64Array, ImportedModel, ImportRefused, Row
+from conversion.importing.imported_model import Float64Array, ImportedModel, ImportRefused, Row, targets_of
 from conversion.importing.sklearn_encoders import UNKNOWN_TEXT, unknown_value
 from conversion.importing.sklearn_estimators import Layers, layers_of
 from conversion.importing.sklearn_steps import class_name, follow
 from models.columns.cell_text import category_of
-from models.columns.schema import ClassTarget, NumericTarget, Schema
+from models.columns.schema import ClassTarget, Schema, Target
 from models.network.config import OUTPUTS_OF_VALUES
 from models.network.sequence import SequenceConfig, SequenceLayer
 
@@ -26,7 +26,7 @@ _LONGEST_RECORD = 2_000  # characters of a pipeline's own description in the che
 def import_sklearn(
     model: Any,
     *,
-    target: str,
+    target: str | Sequence[str],
     names: Sequence[str] | None = None,
     sample: Mapping[str, NumberStatistics] | None = None,
     truth: Collection[str] = (),
@@ -37,7 +37,7 @@ def import_sklearn(
 
     Args:
         model: fitted classifier, regressor, pipeline or search.
-        target: name of the target.
+        target: name of the target; names of several, in the order of the model's values.
         names: names of the columns, as from `names_of`; the model's own if None.
         sample: statistics of columns of numbers in the user's sample; what the pipeline knows if None.
         truth: columns with true and false in the user's sample.
@@ -66,12 +66,7 @@ def import_sklearn(
             f"{path} takes {layers.weights[0].shape[1]} features, and the pipeline makes {len(composed.constant)}."
         )
     config, tensors = _network(layers, composed.first_linear(layers.weights[0], layers.biases[0]))
-    schema = Schema(
-        columns=composed.columns,
-        target=ClassTarget(name=target, labels=layers.labels)
-        if layers.labels
-        else NumericTarget(name=target, mean=0.0, std=1.0, minimum=None, maximum=None),
-    )
+    schema = Schema(columns=composed.columns, target=_target(target, layers, path))
     rows = _OriginalRows(fitted, names, table)
     return ImportedModel(
         schema=schema,
@@ -123,6 +118,23 @@ def _called(model: Any) -> str:
     return "pipeline" if class_name(model) == "Pipeline" else "the model"
 
 
+def _target(target: str | Sequence[str], layers: Layers, path: str) -> Target:
+    """Returns the target that the user names.
+
+    Raises:
+        ImportRefused: The model has another number of targets than names.
+    """
+    names = [target] if isinstance(target, str) else list(target)
+    if layers.labels:
+        if len(names) != 1:
+            raise ImportRefused(f"{path} answers one class a row, and target= names {len(names)} targets: name one.")
+        return ClassTarget(name=names[0], labels=layers.labels)
+    if len(names) != layers.outputs:
+        count = f"{layers.outputs} target{'s' if layers.outputs != 1 else ''}"
+        raise ImportRefused(f"{path} has {count}: name each of them, in order, with target=[…].")
+    return targets_of(names)
+
+
 def _network(
     layers: Layers, first: tuple[Float64Array, Float64Array]
 ) -> tuple[SequenceConfig, dict[str, Float64Array]]:
@@ -158,7 +170,7 @@ def _ask(model: Any, layers: Layers, table: Any) -> NDArray[Any]:
         if layers.output in ("softmax", "sigmoid"):
             return np.asarray(model.predict_proba(table))
         if layers.output in OUTPUTS_OF_VALUES:
-            return np.asarray(model.predict(table)).reshape(-1, 1)
+            return np.asarray(model.predict(table)).reshape(-1, layers.outputs)
         scores = np.asarray(model.decision_function(table))
         return np.column_stack([0 * scores, scores]) if scores.ndim == 1 else scores
 

@@ -18,13 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from conversion.importing.imported_model import Float64Array, ImportedModel, ImportRefused, Row
+from conversion.importing.imported_model import (
+    Float64Array,
+    ImportedModel,
+    ImportRefused,
+    Row,
+    numeric_targets,
+    targets_of,
+)
 from conversion.importing.torch_nodes import Node
 from conversion.importing.torch_trace import chain_of
 from models.columns.cells import cell_writer
 from models.columns.column import CategoricalColumn, Column
 from models.columns.labels import Label
-from models.columns.schema import ClassTarget, NumericTarget, Schema
+from models.columns.schema import ClassTarget, NumericTarget, Schema, Target, ValuesTarget
 from models.network.config import NetworkOutput
 from models.network.sequence import SequenceConfig, SequenceLayer
 
@@ -35,7 +42,7 @@ def import_torch(
     module: nn.Module,
     *,
     columns: Sequence[Column],
-    target: str | ClassTarget | NumericTarget,
+    target: str | Sequence[str] | ClassTarget | NumericTarget | ValuesTarget,
     labels: Sequence[Label] | None = None,
     source: Mapping[str, Any] | None = None,
 ) -> ImportedModel:
@@ -44,7 +51,7 @@ def import_torch(
     Args:
         module: module that maps `(rows, in_features)` to `(rows, out_features)`.
         columns: columns of a row, whose encoded features are the module's input.
-        target: name of the target, or the target itself.
+        target: name of the target, names of several in the order of the outputs, or the target itself.
         labels: labels of the classes in the order of the outputs; two for a single output; none for a regression.
         source: more fields of the record of the origin.
 
@@ -99,22 +106,24 @@ def _is_torchs(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.")
 
 
-def _target_of(
-    target: str | ClassTarget | NumericTarget, labels: Sequence[Label] | None
-) -> ClassTarget | NumericTarget:
+def _target_of(target: str | Sequence[str] | Target, labels: Sequence[Label] | None) -> Target:
+    if isinstance(target, ValuesTarget) or (isinstance(target, Sequence) and not isinstance(target, str)):
+        if labels is not None:
+            raise ImportRefused(
+                "labels= are for a classifier, and target= names several values: leave one of them out."
+            )
+        return target if isinstance(target, ValuesTarget) else targets_of(target)
     if not isinstance(target, str):
         if labels is not None:
             raise ImportRefused("the target has its labels already: leave labels= out, or give the target's name.")
         return target
     if labels is None:
-        return NumericTarget(name=target, mean=0.0, std=1.0, minimum=None, maximum=None)
+        return numeric_targets([target])
     plain = [label.item() if isinstance(label, np.generic) else label for label in labels]
     return ClassTarget(name=target, labels=tuple(plain))
 
 
-def _network(
-    steps: Sequence[Node], width: int, target: ClassTarget | NumericTarget
-) -> tuple[SequenceConfig, dict[str, Float64Array], str]:
+def _network(steps: Sequence[Node], width: int, target: Target) -> tuple[SequenceConfig, dict[str, Float64Array], str]:
     """Returns config and tensors, and what the module's own outputs are: values or their function."""
     kept = [step for step in steps if step.kind != "nothing"]
     squeezed = [step for step in kept if step.kind == "squeeze"]
@@ -136,15 +145,20 @@ def _network(
     return SequenceConfig(in_features=width, sequence=sequence, output=output), tensors, ends
 
 
-def _output(ends: str, out: int, target: ClassTarget | NumericTarget, name: str) -> tuple[NetworkOutput, bool]:
+def _output(ends: str, out: int, target: Target, name: str) -> tuple[NetworkOutput, bool]:
     """Returns the network's output, and True if this output replaces the module's last step."""
-    if isinstance(target, NumericTarget):
+    if isinstance(target, ValuesTarget) and out != len(target.targets):
+        raise ImportRefused(
+            f"the module has {out} output{'s' if out != 1 else ''}, and target= names {len(target.targets)} values: "
+            "give one name for each output."
+        )
+    if not isinstance(target, ClassTarget):
         if ends in ("softmax", "log_softmax"):
             raise ImportRefused(f"layer {name!r} gives probabilities of {out} classes: name them with labels=.")
-        if out != 1:
+        if out != 1 and isinstance(target, NumericTarget):
             raise ImportRefused(
-                f"the module has {out} outputs: name the classes with labels=[…]. Axon answers one value a row, so a "
-                "module with several values cannot be served."
+                f"the module has {out} outputs: name the classes with labels=[…], or the values with target=[…], one "
+                "name for each output."
             )
         return "linear", False
     classes = len(target.labels)
@@ -163,7 +177,7 @@ def _output(ends: str, out: int, target: ClassTarget | NumericTarget, name: str)
     )
 
 
-def _ask(module: nn.Module, x: Float64Array, ends: str, target: ClassTarget | NumericTarget) -> NDArray[Any]:
+def _ask(module: nn.Module, x: Float64Array, ends: str, target: Target) -> NDArray[Any]:
     """Asks the original: probabilities of all classes, or values in the target's unit, (rows, outputs)."""
     with torch.no_grad():
         answers = module(torch.from_numpy(x))
@@ -172,6 +186,9 @@ def _ask(module: nn.Module, x: Float64Array, ends: str, target: ClassTarget | Nu
     answers = answers.to(torch.float64).reshape(len(x), -1)
     if isinstance(target, NumericTarget):
         return answers.numpy() * target.std + target.mean
+    if isinstance(target, ValuesTarget):
+        std, mean = (np.array([getattr(own, name) for own in target.targets]) for name in ("std", "mean"))
+        return np.asarray(answers.numpy() * std + mean)
     if answers.shape[1] == 1:
         positive = answers if ends == "sigmoid" else torch.sigmoid(answers)
         return torch.cat([1 - positive, positive], dim=1).numpy()

@@ -48,7 +48,12 @@ class Answer:
 
 
 def answer_of(
-    walk: GraphWalk, outputs: Sequence[str], *, task: Task | None, labels: tuple[Label, ...] | None
+    walk: GraphWalk,
+    outputs: Sequence[str],
+    *,
+    task: Task | None,
+    labels: tuple[Label, ...] | None,
+    several: bool = False,
 ) -> Answer:
     """Finds out what a graph answers.
 
@@ -57,6 +62,7 @@ def answer_of(
         outputs: names of the outputs to understand.
         task: the user's choice; None to tell from the graph.
         labels: the user's labels of the classes; None to tell from the graph.
+        several: True if several targets are named.
 
     Raises:
         ImportRefused: An output is none of an MLP, or there are several that could be meant.
@@ -80,7 +86,7 @@ def answer_of(
     if found:
         raise ImportRefused(f"the output {next(iter(found))!r} maps labels to scores that are no probabilities.")
     name = rest[0]
-    return _plain(walk, values[name], name, task=task, labels=labels)
+    return _plain(walk, values[name], name, task=task, labels=labels, several=several)
 
 
 def _content(walk: GraphWalk, name: str) -> Content:
@@ -122,7 +128,13 @@ def _choice(choice: Chosen, labels: tuple[Label, ...] | None, outputs: tuple[str
 
 
 def _plain(
-    walk: GraphWalk, content: Content, name: str, *, task: Task | None, labels: tuple[Label, ...] | None
+    walk: GraphWalk,
+    content: Content,
+    name: str,
+    *,
+    task: Task | None,
+    labels: tuple[Label, ...] | None,
+    several: bool,
 ) -> Answer:
     """Reads an output of numbers, whose meaning the user may have to say."""
     node = Node(walk.needed([name])[-1], 1) if walk.needed([name]) else None
@@ -142,14 +154,15 @@ def _plain(
                 logit = logit.scaled(np.array([form.in_scale]), np.array([form.in_shift]))
                 return _answer("sigmoid", logit, name, "second_probability")
     last = walk.chain.hidden(content, node)
-    if isinstance(content, Elementwise) and content.width > 1 and _is_sigmoid(content):
+    is_values = not is_classifier and several
+    if isinstance(content, Elementwise) and content.width > 1 and _is_sigmoid(content) and not is_values:
         raise node.refused(f"answers {content.width} probabilities that do not add up to 1: several labels of one row")
     if is_classifier:
         return _answer("softmax", last, name, "logits") if last.width > 1 else _answer("sigmoid", last, name, "logit")
-    if last.width > 1:
+    if last.width > 1 and not is_values:
         raise ImportRefused(
             f"the output {name!r} has {last.width} numbers without a softmax. If they are a classifier's logits, say "
-            "--task classification or give --labels; a regression of several values is not served."
+            "--task classification or give --labels; if they are values, name each with --target A,B,…."
         )
     return _answer("linear", last, name, "value")
 

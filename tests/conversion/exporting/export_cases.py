@@ -22,7 +22,7 @@ from models.checkpoint import Checkpoint
 from models.columns.cell_text import is_missing
 from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.dates import parse
-from models.columns.schema import ClassTarget, NumericTarget, Schema, Target
+from models.columns.schema import ClassTarget, NumericTarget, Schema, Target, ValuesTarget
 from models.errors import RowError
 from models.network.architecture import Architecture
 from models.network.config import MLPConfig
@@ -100,8 +100,9 @@ def inputs_of(columns: Sequence[Column], **options: Any) -> InputConfig:
 
 def made(columns: Sequence[Column], target: Target, *hidden: int, seed: int = 0, **architecture: Any) -> Checkpoint:
     """Makes a checkpoint with weights that are drawn from a seed, so that layers keep their variance."""
-    out = 1 if architecture.get("output") == "step" or not isinstance(target, ClassTarget) else len(target.labels)
     schema = Schema(columns=tuple(columns), target=target)
+    classes = 1 if architecture.get("output") == "step" or not isinstance(target, ClassTarget) else len(target.labels)
+    out = len(schema.values) or classes
     architecture.setdefault("output", "softmax" if isinstance(target, ClassTarget) else "linear")
     return with_weights(MLPConfig(layer_sizes=(schema.width, *hidden, out), **architecture), schema, seed)
 
@@ -250,11 +251,14 @@ def standalone(checkpoint: Checkpoint, form: Any, folder: Path, name: str = "exp
     return module
 
 
-def bound(checkpoint: Checkpoint, wanted: Expected) -> float:
-    """Returns the largest difference that is allowed: 1e-6 for probabilities, 1e-5 of the spread for values."""
+def bound(checkpoint: Checkpoint, wanted: Expected) -> float | NDArray[np.float64]:
+    """Returns the largest difference that is allowed: 1e-6 for probabilities, 1e-5 of each target's spread."""
     target = checkpoint.schema.target
     if isinstance(target, ClassTarget):
         return 1e-6
+    if isinstance(target, ValuesTarget):
+        spreads = [own.std for own in target.targets]
+        return 1e-5 * np.maximum(spreads, np.nanstd(wanted.answers, axis=0))
     spread = max(target.std, float(np.nanstd(wanted.answers)))
     if checkpoint.config.output == "exponential":  # its rounding errors grow with the answer
         spread = max(spread, float(np.nanmax(wanted.answers)))

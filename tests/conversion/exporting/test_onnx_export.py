@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -32,6 +33,7 @@ from export_cases import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
+from serving import SEVERAL
 
 from conversion.exporting import numpy_network, onnx_activations, onnx_network, torch_activations, torch_file
 from conversion.exporting.errors import ExportError
@@ -83,6 +85,25 @@ def test_each_column_is_an_input_and_outputs_have_the_usual_names(tmp_path: Path
     none = {name: values[:0] for name, values in one_row.items()}
     assert run_onnx(session, one_row)["probabilities"].shape == (1, 3)
     assert run_onnx(session, none)["probabilities"].shape == (0, 3)
+
+
+def test_several_targets_are_columns_of_one_output_and_are_named_in_order(tmp_path: Path) -> None:
+    checkpoint = made(mixed_columns(), SEVERAL, 8, clamp=True)
+    proto = onnx.load_model_from_string(onnx_bytes(source(checkpoint)))
+    properties = {entry.key: entry.value for entry in proto.metadata_props}
+    assert json.loads(properties["axon.targets"]) == ["rent", "sold", "cost"]
+    assert properties["axon.task"] == "regression"
+    session = onnx_session(checkpoint, tmp_path)
+    value, unknown = session.get_outputs()
+    assert (value.name, value.type, value.shape) == ("value", "tensor(double)", ["rows", 3])
+    assert unknown.name == "unknown"
+    answers = run_onnx(session, feed(checkpoint.schema, random_rows(checkpoint.schema, 300)))["value"]
+    for i, target in enumerate(SEVERAL.targets):  # the clamp of each target
+        assert target.minimum is not None
+        assert target.maximum is not None
+        kept = answers[~np.isnan(answers[:, i]), i]
+        assert kept.min() >= target.minimum - 1e-6 * target.std
+        assert kept.max() <= target.maximum + 1e-6 * target.std
 
 
 def test_the_same_model_gives_the_same_bytes_in_every_process() -> None:

@@ -34,6 +34,7 @@ from export_cases import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from serving import SEVERAL
 
 from conversion.exporting.numpy_file import numpy_source
 from conversion.exporting.python_literals import Call, assignment, literal
@@ -43,11 +44,14 @@ from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.columns.column import CategoricalColumn
 from models.columns.encoding import RowEncoder
-from models.columns.schema import ClassTarget
+from models.columns.schema import ClassTarget, NumericTarget, ValuesTarget
 from models.errors import RowError
 
 EMBEDDED = embedded_columns()
 ODD = ClassTarget(name='a """target"""\n\\ é"', labels=('"', "'", "\\", "\u2028", "a'\"b", "é" * 200))
+MANY = ValuesTarget(
+    targets=tuple(NumericTarget(name=f'"{i}', mean=i, std=0.7, minimum=i - 3, maximum=i + 2 / 3) for i in range(70))
+)
 MODELS: dict[str, Checkpoint] = {
     "mixed": made(mixed_columns(), KINDS, 16, 8, normalization="layer", learned_activation=True, activation="gelu"),
     "embedded": made(
@@ -55,6 +59,8 @@ MODELS: dict[str, Checkpoint] = {
         inputs=inputs_of(EMBEDDED, clip=3.0, frequencies=4, embedding_size=3),
     ),
     "numbers": made([number("a"), number("b")], FAR_PRICE, 4),
+    "several": made(mixed_columns(), SEVERAL, 8, clamp=True, members=2, member_weights=(3, 1)),
+    "many": made([number("a")], MANY, 5, clamp=True),
     "threshold": made([number("a")], ClassTarget(name="y", labels=(1.5, 2.0)), output="step"),
     "odd texts": made(
         [number('x"\'\\\n'), CategoricalColumn(name="c" * 150, categories=("'", '"', "\\n", "\x00", "x" * 130))], ODD, 4
@@ -218,7 +224,7 @@ def run_file(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False, timeout=60)
 
 
-@pytest.mark.parametrize("name", ["mixed", "embedded", "numbers", "threshold"])
+@pytest.mark.parametrize("name", ["mixed", "embedded", "numbers", "several", "many", "threshold"])
 def test_the_numpy_file_is_a_command_for_tables(name: str, tmp_path: Path) -> None:
     checkpoint = MODELS[name]
     path = tmp_path / "model.py"
@@ -235,7 +241,12 @@ def test_the_numpy_file_is_a_command_for_tables(name: str, tmp_path: Path) -> No
     wanted = expected(checkpoint, rows)
     assert [row["note"] for row in answered] == ["kept, as it is"] * len(rows)
     labels = checkpoint.schema.target.labels if isinstance(checkpoint.schema.target, ClassTarget) else ()
-    if labels:
+    targets = checkpoint.schema.values
+    if len(targets) > 1:
+        for i, target in enumerate(targets):
+            found = [float(row[f"prediction_{target.name}"]) for row in answered]
+            assert np.abs(np.array(found) - wanted.answers[:, i]).max() < 1e-5 * target.std
+    elif labels:
         assert [str(row["prediction"]) for row in answered] == [
             str(label).removesuffix(".0") for label in wanted.labels
         ]
