@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,25 +56,34 @@ class LeakSearch:
     """A search for features that seem to be made from the target.
 
     Args:
-        target: `(rows,)` target, categories or float64.
+        target: `(rows,)` target, categories or float64, or `(rows, targets)` float64.
         columns: number of features; with more features, fewer rows are sampled.
+        targets: names of the targets; empty if there is one.
 
     Attributes:
         columns: number of features.
     """
 
-    def __init__(self, target: Values, *, columns: int) -> None:
+    def __init__(self, target: Values, *, columns: int, targets: Sequence[str] = ()) -> None:
         self.columns = columns
-        self._target = target
-        sample = min(max(_CELLS // max(columns, 1), _LEAST_SAMPLE), _MOST_SAMPLE)
-        self._target_sample = _TargetSample(
-            target, _sample(np.arange(len(target)), sample), columns=columns, is_sample=True
-        )
+        self._rows = len(target)
+        self._targets: dict[str | None, Values] = {None: target}
+        if not isinstance(target, DictionaryColumn) and target.ndim == 2:
+            self._targets = dict(zip(targets, target.T, strict=True))
+        self._pairs = columns * len(self._targets)
+        sample = _sample(np.arange(self._rows), min(max(_CELLS // max(self._pairs, 1), _LEAST_SAMPLE), _MOST_SAMPLE))
+        self._samples = self._samples_of(sample, is_sample=True)
         self._suspects: dict[str, Values] = {}
+
+    def _samples_of(self, rows: NDArray[np.int64], *, is_sample: bool) -> dict[str | None, _TargetSample]:
+        return {
+            name: _TargetSample(target, rows, columns=self._pairs, is_sample=is_sample)
+            for name, target in self._targets.items()
+        }
 
     def add(self, name: str, values: Values) -> None:
         """Adds a feature, `(rows,)`, and keeps its values if a sample of the rows shows a leak."""
-        if len(values) >= MIN_ROWS and not _is_counter(values) and self._target_sample.leak_of(values) is not None:
+        if len(values) >= MIN_ROWS and not _is_counter(values) and _leak_of(values, self._samples) is not None:
             self._suspects[name] = values
 
     def found(self, equal: EqualRows) -> dict[str, str]:
@@ -89,20 +98,31 @@ class LeakSearch:
         if not self._suspects or len(rows) < MIN_ROWS:
             return {}
         is_sample = len(rows) < len(different)
-        full_sample = _TargetSample(self._target, rows, columns=self.columns, is_sample=is_sample)
-        leaks = {name: full_sample.leak_of(values) for name, values in self._suspects.items()}
+        samples = self._samples_of(rows, is_sample=is_sample)
+        leaks = {name: _leak_of(values, samples) for name, values in self._suspects.items()}
         return {name: leak for name, leak in leaks.items() if leak is not None}
 
 
-def leak_notes(features: Mapping[str, Values], target: Values, equal: EqualRows) -> list[str]:
+def _leak_of(values: Values, samples: Mapping[str | None, _TargetSample]) -> str | None:
+    """Returns why a feature leaks a target, of several the first one with a leak; None without a leak."""
+    for name, sample in samples.items():
+        if (leak := sample.leak_of(values)) is not None:
+            return leak if name is None else leak.replace("the target", f"the target {name!r}", 1)
+    return None
+
+
+def leak_notes(
+    features: Mapping[str, Values], target: Values, equal: EqualRows, *, targets: Sequence[str] = ()
+) -> list[str]:
     """Returns sentences on the features that leak the target: one for each of the first few, one for the others.
 
     Args:
         features: `(rows,)` values by column name.
-        target: `(rows,)` categories or float64.
+        target: `(rows,)` categories or float64, or `(rows, targets)` float64.
         equal: equal rows of the table.
+        targets: names of the targets; needed if there are several.
     """
-    search = LeakSearch(target, columns=len(features))
+    search = LeakSearch(target, columns=len(features), targets=targets)
     for name, values in features.items():
         search.add(name, values)
         release_pages()
