@@ -1,4 +1,4 @@
-"""Several target columns: how they are named, read, refused, split and standardised."""
+"""Several target columns: names, reading, refusals, statistics."""
 
 import json
 
@@ -169,6 +169,17 @@ def test_a_leak_names_its_target():
     (note,) = [note for note in read(data).notes if "'copy'" in note]
     assert "the target 'cost'" in note
     assert not any("'a'" in note for note in read(data).notes)
+
+
+def test_of_very_many_targets_the_first_are_searched_for_leaks_and_a_note_says_so():
+    rng = np.random.default_rng(0)
+    columns, targets = 200, 60
+    data = pd.DataFrame(rng.normal(size=(40, columns + targets)))
+    data.columns = [f"x{i}" for i in range(columns)] + [f"y{i}" for i in range(targets)]
+    names = [f"y{i}" for i in range(targets)]
+    (note,) = [note for note in read(data, names).notes if note.startswith("Leaks")]
+    assert "first 50 targets only, and not of the 10 from 'y50' on" in note
+    assert not any(note.startswith("Leaks") for note in read(data.drop(columns=names[50:]), names[:50]).notes)
 
 
 def test_rows_are_equal_with_the_target_if_all_targets_are():

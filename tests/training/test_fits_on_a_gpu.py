@@ -1,4 +1,4 @@
-"""What the CPU can learn, a GPU learns as well: each aim, statistics of categories, folds, a portfolio, distillation."""
+"""A GPU learns each aim as well as the CPU, and statistics of categories, folds, a portfolio, distillation."""
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,24 @@ def learned(device, target, **settings):
 
 def figures(fitted):
     return {name: value for name, value in fitted.metrics["test"].items() if isinstance(value, float)}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"metric": "mae"},
+        {"category_statistics": True},
+        {"members": 4, "folds": True},
+        {"members": 4, "distill": True},
+    ],
+    ids=str,
+)
+def test_several_targets_are_learned_on_a_gpu_as_on_the_cpu(settings):
+    run = {"target": ["value", "count", "duration"], "hidden_sizes": (32,), "epochs": 30, "seed": 3, **settings}
+    on_cpu, on_gpu = (fit(table().drop(columns="kind"), device=device, **run) for device in ("cpu", "cuda"))
+    for name, value in figures(on_cpu).items():
+        assert figures(on_gpu)[name] == pytest.approx(value, rel=0.25, abs=0.08), name
 
 
 @pytest.mark.parametrize(

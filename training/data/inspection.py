@@ -138,7 +138,7 @@ def inspect_table(
     if values is not None and leaks is not None:
         equal = hashes.equal_rows(values)
         _add_leaks(facts, leaks, equal)
-        notes += filter(None, [equal_rows_note(equal, choices)])
+        notes += filter(None, [leaks.note(), equal_rows_note(equal, choices)])
     if values is not None and not any(column.role == "feature" for column in facts.values()):
         beside = f"target{'s' if len(targets) > 1 else ''} {listed_targets(targets)}"
         notes.append(f"There is no column to learn from beside the {beside}.")

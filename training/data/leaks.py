@@ -43,6 +43,7 @@ MAX_GAP_AGREEMENT = 0.9
 _ROWS_A_VALUE = 10  # with fewer rows per value, the values determine any target by chance
 _CELLS = 2_000_000  # cells to check in a table, so that the search takes a second or two for any shape
 _LEAST_SAMPLE, _MOST_SAMPLE = 500, 20_000  # rows to check of each column
+_MOST_PAIRS = 10_000  # pairs of a feature and a target to check: a few seconds
 _CONFIRMING_ROWS = 200_000  # rows to check of a column whose sample shows a leak
 _LEAST_LOG_ODDS = math.log(1e6)  # by chance, a leak may be reported in one of a million tables
 _TREND_CORRELATION = 0.99  # rank correlation with the row number of a column that increases from row to row
@@ -68,8 +69,13 @@ class LeakSearch:
         self.columns = columns
         self._rows = len(target)
         self._targets: dict[str | None, Values] = {None: target}
+        self._not_searched: list[str | None] = []
         if not isinstance(target, DictionaryColumn) and target.ndim == 2:
             self._targets = dict(zip(targets, target.T, strict=True))
+            searched = max(_MOST_PAIRS // max(columns, 1), 1)
+            self._not_searched = list(self._targets)[searched:]
+            for name in self._not_searched:
+                del self._targets[name]
         self._pairs = columns * len(self._targets)
         sample = _sample(np.arange(self._rows), min(max(_CELLS // max(self._pairs, 1), _LEAST_SAMPLE), _MOST_SAMPLE))
         self._samples = self._samples_of(sample, is_sample=True)
@@ -85,6 +91,16 @@ class LeakSearch:
         """Adds a feature, `(rows,)`, and keeps its values if a sample of the rows shows a leak."""
         if len(values) >= MIN_ROWS and not _is_counter(values) and _leak_of(values, self._samples) is not None:
             self._suspects[name] = values
+
+    def note(self) -> str | None:
+        """Returns a sentence on the targets that were left out of the search; None if all were searched."""
+        if not self._not_searched:
+            return None
+        return (
+            f"Leaks were searched of the first {len(self._targets):,} targets only, and not of the "
+            f"{len(self._not_searched):,} from {self._not_searched[0]!r} on: with {self.columns:,} columns, the search "
+            "would take too long."
+        )
 
     def found(self, equal: EqualRows) -> dict[str, str]:
         """Returns, by feature, why the feature leaks the target, as words that follow the feature's name.
@@ -134,7 +150,7 @@ def leak_notes(
         sentences[_MAX_LISTED:] = [
             f"{len(others):,} more columns know the target as well ({shown}): inspect says of each why."
         ]
-    return sentences
+    return [*sentences, *filter(None, [search.note()])]
 
 
 def leak_remark(name: str, leak: str, *, can_drop: bool = True) -> str:
