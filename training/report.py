@@ -58,7 +58,7 @@ def metrics_table(model: FittedModel) -> Table:
     for name, *values in metrics_by_name(constant, model.metrics, PARTS):
         table.add_row(name, *map(_figure, values))
     if model.table.several_targets:
-        table.caption = units_of_several(model)
+        table.caption, table.caption_justify = units_of_several(model), "left"
     return table
 
 

@@ -15,14 +15,17 @@ import axon
 from models.checkpoint import Checkpoint
 from models.columns.encoding import RowEncoder
 from models.columns.schema import NumericTarget, ValuesTarget
+from models.network.inputs import InputConfig
 from models.store import Store
 from training.cli import main
 from training.config import resolve
 from training.data.column_choices import ColumnChoices
 from training.data.preprocessing import encode
 from training.data.split import PARTS
+from training.engines.engine import Matrices
 from training.engines.network.losses import Loss, MeanOfTargets, PinballLoss, SquaredError
 from training.engines.objective import loss_of
+from training.engines.target_statistics import TargetStatistics, statistics_size, target_statistics
 from training.fit import fit
 from training.fitted_model import FittedModel
 from training.metrics import evaluate
@@ -199,6 +202,51 @@ def test_the_loss_of_one_target_is_not_wrapped():
     kinds = {"smoothing": 0.0, "has_teacher": False, "largest": 1.0}
     assert isinstance(loss_of(config, None, **kinds, targets=1), SquaredError)
     assert isinstance(loss_of(config, None, **kinds, targets=2), MeanOfTargets)
+
+
+@pytest.mark.parametrize("has_folds", [False, True])
+@pytest.mark.parametrize("is_taught", [False, True])
+def test_the_statistics_of_a_category_are_those_of_each_target(has_folds: bool, is_taught: bool):
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=60), rng.integers(0, 13, 60)]).astype(np.float32)
+    y = rng.normal(size=(60, 2)).astype(np.float32)
+    folds = np.arange(60) % 3 if has_folds else None
+
+    def found(values: np.ndarray) -> TargetStatistics:
+        several = values.ndim == 2
+        inputs = InputConfig(
+            numbers=(0,),
+            flags=(),
+            indices=(1,),
+            categories=(12,),
+            clip=None,
+            frequencies=0,
+            periodic_size=4,
+            embedding_size=4 + statistics_size(2 if several else 1, has_classes=False),
+            scale=False,
+        )
+        config = resolve({"category_statistics": True, "embedding_size": 4}, task="regression")
+        architecture = config.architecture(
+            in_features=2, out_features=2 if several else 1, output="linear", inputs=inputs
+        )
+        taught = values.reshape(60, -1) if is_taught else None
+        data = Matrices(x=x, y=values, validation_x=x, validation_y=values, folds=folds, taught=taught)
+        statistics = target_statistics(architecture, data, seed=3)
+        assert statistics is not None
+        return statistics
+
+    both, alone = found(y), [found(y[:, i]) for i in range(2)]
+    for i in range(2):
+        np.testing.assert_allclose(both.tables[..., i], alone[i].tables[..., 0], atol=1e-6)
+        for fold in range(0 if is_taught else len(both.tables)):
+            learned = np.flatnonzero(folds != fold) if has_folds else np.arange(60)  # the others have no statistics
+            seen, expected = (of.rows[fold, learned] for of in (both, alone[i]))
+            np.testing.assert_allclose(seen[..., i], expected[..., 0], atol=1e-6)
+    np.testing.assert_array_equal(both.tables[..., 2], alone[0].tables[..., 1])  # numbers of rows
+
+
+def test_statistics_of_very_many_targets_are_the_counts_alone():
+    assert [statistics_size(values, has_classes=False) for values in (1, 2, 10, 11)] == [2, 3, 11, 1]
 
 
 def test_one_target_in_a_list_gives_the_bytes_of_one_target():

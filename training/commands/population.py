@@ -21,7 +21,6 @@ from training.commands.table import table_of
 from training.engines.engine import Epoch
 from training.errors import PlotError
 from training.interrupt import stopping_on_interrupt
-from training.metrics import shown_metrics
 from training.plotting.plot_file import write_plot
 from training.progress import progress
 from training.report import print_table
@@ -147,6 +146,7 @@ def _tell(result: PopulationResult, path: Path) -> None:
         print(result.model.threads)
     for sentence in sentences(result):
         print(sentence)
-    shown = [options.shown_figure(*figure) for figure in shown_metrics(result.model.metrics["test"]).items()]
+    metrics = result.model.metrics["test"]
+    shown = [options.shown_figure(*figure) for figure in metrics.items() if figure[0] != "targets"]
     print(f"The winner on the test part: {', '.join(shown)}.")
     print(f"The record is in {path}: {RECORD}, {PLOT}.")
