@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from axon.notebook import in_notebook, notebook_progress
@@ -18,7 +18,7 @@ from training.sources import model_name
 def fit(
     source: Any,
     *,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     name: str | None = None,
     progress: bool | None = None,
     **options: Any,
@@ -30,7 +30,8 @@ def fit(
 
     Args:
         source: name of a built-in dataset, path to a file, Arrow table or pandas DataFrame.
-        target: column to predict; the dataset's own, for a built-in dataset, if None.
+        target: column to predict, or several columns of numbers, as a list or with commas between the names; the
+            dataset's own, for a built-in dataset, if None.
         name: name of the model; the dataset's or the file's if None.
         progress: True to show progress; None shows a bar in a notebook or on a terminal, and nothing elsewhere.
         options: other arguments of `training.fit.fit`: `task`, `choices`, `test`, `threads`, and every setting of

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
-from models.columns.schema import NumericTarget
 from models.errors import ConfigError
 from training.calibration import with_shift
 from training.config import TrainConfig
@@ -183,13 +182,13 @@ def teacher_answers(checkpoint: Checkpoint, x: NDArray[np.float32]) -> NDArray[n
         x: `(rows, in_features)` encoded rows.
 
     Returns:
-        `(rows, classes)` probabilities, or `(rows, 1)` standardised values.
+        `(rows, classes)` probabilities, or `(rows, targets)` standardised values.
     """
     decision = checkpoint.training.get("decision")
     if decision is not None:
         checkpoint = with_shift(checkpoint, -np.array(decision["shift"]))
     answers = answers_of_part(checkpoint.inference_network(), x)
-    if isinstance(checkpoint.schema.target, NumericTarget):
+    if checkpoint.schema.values:
         return np.asarray(scale_target(checkpoint.schema, answers.astype(np.float64)), dtype=np.float32)
     return answers.astype(np.float32)
 
@@ -231,8 +230,9 @@ def _figure_of_member(
     served = served_checkpoint(alone, rows, replace(config, members=1, distill=False))
     answers = answers_of_part(served.inference_network(), rows.x["test"])
     output = rows.architecture.output
-    aim: Mapping[str, Any] = {"metric": config.metric, "quantile": config.quantile}
-    return evaluate(output, answers, rows.y["test"], **aim).get(figure)
+    aim: Mapping[str, Any] = {"metric": config.metric, "quantile": config.quantile, "targets": rows.schema.values}
+    found: float | int | None = evaluate(output, answers, rows.y["test"], **aim).get(figure)
+    return found
 
 
 def _counted(members: int) -> str:

@@ -10,7 +10,7 @@ In a notebook:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ BeforeTraining = Callable[[PreparedRows], None]
 def fit(
     source: str | Path | pa.Table | Any,
     *,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     name: str | None = None,
     task: Task | None = None,
     choices: ColumnChoices | None = None,
@@ -76,7 +76,8 @@ def fit(
     Args:
         source: name of a built-in dataset, path to a CSV or Parquet file, folder or pattern of Parquet files, Arrow
             table or pandas DataFrame.
-        target: column to predict; a built-in dataset has one.
+        target: column to predict, or several columns of numbers, as a list or with commas between the names; a built-in
+            dataset has one.
         name: name of the model; None for the name of the dataset or the file.
         task: `classification` or `regression`; None to infer the task from the target.
         choices: decisions of the user about the columns.

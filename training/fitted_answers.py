@@ -112,4 +112,6 @@ def conformal_scores(checkpoint: Checkpoint, rows: PreparedRows, answers: NDArra
         answers, truth = answers[counts], truth[counts]
     if checkpoint.config.has_probabilities:
         return Conformal.of_classes(answers, truth)
-    return None if checkpoint.config.n_classes else Conformal.of_values(answers[:, 0], truth)
+    if checkpoint.config.n_classes:
+        return None
+    return Conformal.of_values(answers if truth.ndim == 2 else answers[:, 0], truth)

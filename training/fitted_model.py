@@ -74,6 +74,7 @@ class FittedModel:
             table.target[rows],
             metric=training.get("metric"),
             quantile=training.get("quantile"),
+            targets=self.checkpoint.schema.values,
         )
 
     def __repr__(self) -> str:
@@ -154,7 +155,7 @@ def fitted_model(
         part: out_of_fold.answers if out_of_fold and part == "validation" else answers_of_part(network, rows.x[part])
         for part in PARTS
     }
-    aim: dict[str, Any] = {"metric": config.metric, "quantile": config.quantile}
+    aim: dict[str, Any] = {"metric": config.metric, "quantile": config.quantile, "targets": rows.schema.values}
     metrics = {part: evaluate(trained.architecture.output, answers[part], rows.y[part], **aim) for part in PARTS}
     # Training rows are answered better than others, so the answers to the other parts are what serving compares with.
     others = [answers[part] for part in ("validation", "test") if config.split is not None]

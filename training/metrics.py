@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns.schema import NumericTarget
 from models.network.config import OUTPUTS_OF_VALUES, Output
 from training.data.class_balance import class_shares
 from training.recipes import Metric
 
-Metrics = dict[str, float | int]
+# Figures by name; for several targets, `targets` has the figures of each by name.
+Metrics = dict[str, Any]
 
 MetricFigure = Literal[
     "log_loss",
@@ -50,6 +52,7 @@ FIGURES: Mapping[Metric, MetricFigure] = {
 HEADLINE = {"classification": "accuracy", "regression": "r2"}
 
 CALIBRATION_BINS = 15
+SHOWN_TARGETS = 20  # of several targets, those whose figures are shown to people
 
 _LEAST = float(np.finfo(np.float32).tiny)  # float32 may have rounded an answer to 0, which has no logarithm
 
@@ -61,16 +64,23 @@ def evaluate(
     *,
     metric: str | None = None,
     quantile: float | None = None,
+    targets: Sequence[NumericTarget] = (),
 ) -> Metrics:
     """Returns all metrics that apply.
 
+    For several targets, R² is the mean of the targets, and errors are in standard deviations of each target: RMSE is
+    the root of the mean squared error of all targets. `targets` then has the figures of each in its own unit.
+
     Args:
         output: output of the network; a `step` has no probabilities, and so neither log loss nor calibration error.
-        answers: `(rows, classes)` probabilities, or `(rows, 1)` values.
-        truth: `(rows,)` class indices, or values.
+        answers: `(rows, classes)` probabilities, or `(rows, 1)` values, or `(rows, targets)` values.
+        truth: `(rows,)` class indices, or values, or `(rows, targets)` values.
         metric: metric that the model was trained for, which may add a figure; None for no such metric.
         quantile: quantile that the model answers; None for a mean.
+        targets: targets of the values; needed if there are several.
     """
+    if output in OUTPUTS_OF_VALUES and truth.ndim == 2:
+        return _of_several(answers.astype(np.float64), truth, targets, quantile)
     if output in OUTPUTS_OF_VALUES:
         values = answers[:, 0].astype(np.float64)
         metrics: Metrics = {"rows": len(truth), **_regression(values, truth)}
@@ -118,17 +128,20 @@ def constant_answers(
     pinball loss on these rows (Koenker & Bassett 1978), and for the median, no smaller absolute error.
 
     Args:
-        seen: `(training rows,)` class indices, or values.
+        seen: `(training rows,)` class indices, or values, or `(training rows, targets)` values.
         rows: number of answers.
         classes: number of classes; 0 for a regression.
         weight: `(training rows,)` relative weight of each row; None for equal weights.
         quantile: quantile of the values that is the answer; None for the mean.
 
     Returns:
-        `(rows, classes)` probabilities, or `(rows, 1)` values.
+        `(rows, classes)` probabilities, or `(rows, targets)` values.
     """
     if not classes:
         values = seen.astype(np.float64)
+        if values.ndim == 2:
+            constants = [constant_answers(own, 1, classes=0, weight=weight, quantile=quantile)[0] for own in values.T]
+            return np.tile(np.concatenate(constants), (rows, 1))
         if quantile is None:
             return np.full((rows, 1), np.average(values, weights=weight))
         return np.full((rows, 1), np.quantile(values, quantile, weights=weight, method="inverted_cdf"))
@@ -289,3 +302,61 @@ def _regression(values: NDArray[np.float64], truth: NDArray[np.float64]) -> Metr
     if spread > 0:  # a part of equal values has no variance to explain
         metrics["r2"] = 1 - float(np.square(errors).sum()) / spread
     return metrics
+
+
+def _of_several(
+    values: NDArray[np.float64], truth: NDArray[np.float64], targets: Sequence[NumericTarget], quantile: float | None
+) -> Metrics:
+    """Returns the metrics of several targets.
+
+    Args:
+        values: `(rows, targets)` answers.
+        truth: `(rows, targets)` true values.
+        targets: targets, in order.
+        quantile: quantile that the model answers; None for a mean.
+    """
+    alone: dict[str, Metrics] = {}
+    for target, own, true in zip(targets, values.T, truth.T, strict=True):
+        alone[target.name] = _regression(own, true) | ({} if quantile is None else _of_quantile(own, true, quantile))
+    spread = np.array([target.std for target in targets])
+    errors = (truth - values) / spread
+    metrics: Metrics = {
+        "rows": len(truth),
+        "rmse": math.sqrt(float(np.square(errors).mean())),
+        "mae": float(np.abs(errors).mean()),
+    }
+    if explained := [figures["r2"] for figures in alone.values() if "r2" in figures]:
+        metrics["r2"] = float(np.mean(explained))
+    if quantile is not None:
+        metrics |= {
+            "pinball_loss": float(pinball_losses(errors, quantile).mean()),
+            "share_below": float((errors <= 0).mean()),
+        }
+    return metrics | {"targets": alone}
+
+
+def shown_metrics(metrics: Mapping[str, Any]) -> dict[str, float | int]:
+    """Returns the figures of a part by name, those of several targets as `rmse of rent`, of the first targets only.
+
+    Args:
+        metrics: metrics of a part.
+    """
+    flat = {name: value for name, value in metrics.items() if name != "targets"}
+    for target, own in list(metrics.get("targets", {}).items())[:SHOWN_TARGETS]:
+        flat |= {f"{name} of {target}": value for name, value in own.items()}
+    return flat
+
+
+def metrics_by_name(
+    constant: Metrics, of_parts: Mapping[str, Metrics], parts: Sequence[str]
+) -> list[tuple[str, *tuple[float | int | None, ...]]]:
+    """Returns a row for each figure: its name, that of the constant answer, and those of the parts; None for no figure.
+
+    Args:
+        constant: metrics of the constant answer.
+        of_parts: metrics of the model by part.
+        parts: parts, in order.
+    """
+    columns = [shown_metrics(constant), *(shown_metrics(of_parts[part]) for part in parts)]
+    names = dict.fromkeys(name for column in columns[1:] for name in column)
+    return [(name, *(column.get(name) for column in columns)) for name in names]

@@ -146,7 +146,9 @@ def _figure(config: TrainConfig, rows: PreparedRows, outputs: int) -> tuple[str,
     truth = rows.y["validation"]
     weight = np.ones(len(truth)) if rows.weight is None else rows.weight["validation"]
     if not rows.architecture.n_classes:
-        return _FIGURES.get(config.metric or "", "rmse"), _figure_of_values(config, truth.astype(np.float64), weight)
+        spread = np.array([target.std for target in rows.schema.values]) if truth.ndim == 2 else None
+        figure = _figure_of_values(config, truth.astype(np.float64), weight, spread)
+        return _FIGURES.get(config.metric or "", "rmse"), figure
     places = np.arange(len(truth))
     shares = class_shares(rows.y["train"], outputs, weight)
     share = np.average
@@ -174,19 +176,23 @@ def _figure(config: TrainConfig, rows: PreparedRows, outputs: int) -> tuple[str,
 
 
 def _figure_of_values(
-    config: TrainConfig, truth: NDArray[np.float64], weight: NDArray[np.float64]
+    config: TrainConfig, truth: NDArray[np.float64], weight: NDArray[np.float64], spread: NDArray[np.float64] | None
 ) -> Callable[[Answers], Figure]:
+    """Returns the function of a figure of values, `(rows,)`, or of several targets in units of their spreads."""
     deviances = DEVIANCES.get(_FIGURES.get(config.metric or "", ""))
 
     def figure(answers: Answers) -> Figure:
         if deviances is not None:
             return (float(np.average(deviances(answers[:, 0].astype(np.float64), truth), weights=weight)),)
-        errors = truth - answers[:, 0]
+        errors = truth - answers[:, 0] if spread is None else (truth - answers) / spread
         if config.quantile is not None:
-            return (float(np.average(pinball_losses(errors, config.quantile), weights=weight)),)
+            return (mean_loss(pinball_losses(errors, config.quantile)),)
         if config.metric == "mae":
-            return (float(np.average(np.abs(errors), weights=weight)),)
-        return (math.sqrt(float(np.average(np.square(errors), weights=weight))),)
+            return (mean_loss(np.abs(errors)),)
+        return (math.sqrt(mean_loss(np.square(errors))),)
+
+    def mean_loss(losses: NDArray[np.float64]) -> float:
+        return float(np.average(losses if spread is None else losses.mean(axis=1), weights=weight))
 
     return figure
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
@@ -16,6 +18,7 @@ from models.columns.column import CategoricalColumn, Column, DateColumn
 from models.columns.column_encoding import encode_columns
 from models.columns.dictionary_column import DictionaryColumn
 from models.columns.labels import Label
+from models.columns.schema import ValuesTarget
 from models.covered_answers import covering_columns
 from models.errors import DataError, RowError
 from training.data.column_choices import ColumnChoices
@@ -30,46 +33,66 @@ class Predictions:
     """The answers of a model for the rows of a table.
 
     Attributes:
-        answers: label, or value in the unit of the target, of each row.
+        answers: label, or value in the unit of the target, of each row; of several targets, the list of the values.
         classes: labels in the order of the probabilities; empty for a regression.
         probabilities: `(rows, classes)` float32; None for a regression or a perceptron.
         unknown: number of cells with a category unknown from training, by column.
-        intervals: `(rows, 2)` lower and upper bounds of the values; None if they were not asked for.
+        intervals: `(rows, 2)` lower and upper bounds of the values, `(rows, targets, 2)` of several targets; None if
+            they were not asked for.
         sets: labels that each row may have; None if they were not asked for.
+        targets: names of several targets, in the order of the values; empty for one target.
     """
 
-    answers: list[Label]
+    answers: list[Any]
     classes: tuple[Label, ...]
     probabilities: NDArray[np.float32] | None
     unknown: Mapping[str, int]
     intervals: NDArray[np.float64] | None = None
     sets: list[list[Label]] | None = None
+    targets: tuple[str, ...] = ()
 
     def beside(self, table: Table, *, prefix: str = "") -> pa.Table:
         """Returns the table with new columns `prediction`, and `probability LABEL` for each class.
 
-        With intervals, `low` and `high` follow; or `set`, the JSON list of the labels.
+        With intervals, `low` and `high` follow; or `set`, the JSON list of the labels. Each of several targets has its
+        own `prediction_TARGET`, `prediction_TARGET_low` and `prediction_TARGET_high`.
 
         Args:
             table: table of the answered rows.
             prefix: prefix of the new columns' names.
 
         Raises:
-            DataError: the table has a column with such a name.
+            DataError: the table has a column with such a name, or two new columns would have the same.
         """
         columns = {name: table.with_texts(name) for name in table.columns}
         columns = {name: _plain(cells) for name, cells in columns.items()}
-        new: dict[str, pa.Array] = {f"{prefix}prediction": pa.array(self.answers)}
+        new = self._columns_of_targets(prefix) if self.targets else {f"{prefix}prediction": pa.array(self.answers)}
         if self.probabilities is not None:
             for i, label in enumerate(self.classes):
                 new[f"{prefix}probability {_written(label)}"] = pa.array(self.probabilities[:, i])
         sets = None if self.sets is None else [orjson.dumps(labels).decode() for labels in self.sets]
-        new |= {name: pa.array(cells) for name, cells in covering_columns(self.intervals, sets, prefix).items()}
+        if not self.targets:
+            new |= {name: pa.array(cells) for name, cells in covering_columns(self.intervals, sets, prefix).items()}
         if taken := next((name for name in new if name in columns), None):
             raise DataError(
                 f"{table.source} has a column {taken!r}: have the new ones named otherwise (--prefix NAME)."
             )
         return pa.table(columns | new)
+
+    def _columns_of_targets(self, prefix: str) -> dict[str, pa.Array]:
+        """Returns the predictions of several targets, and then their bounds, by the name of the column."""
+        names = [f"{prefix}prediction_{target}" for target in self.targets]
+        values = np.array(self.answers, dtype=np.float64).reshape(-1, len(names))
+        cells = list(values.T)
+        if self.intervals is not None:
+            names += [f"{name}_{bound}" for name in names for bound in ("low", "high")]
+            cells += list(self.intervals.reshape(len(values), -1).T)
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise DataError(
+                f"a bound of a target and the predictions of another would both be the column {twice[0]!r}: leave out "
+                "--intervals, or train with other names."
+            )
+        return {name: pa.array(np.ascontiguousarray(own)) for name, own in zip(names, cells, strict=True)}
 
 
 def predict_table(checkpoint: Checkpoint, table: Table, *, level: float | None = None) -> Predictions:
@@ -84,7 +107,7 @@ def predict_table(checkpoint: Checkpoint, table: Table, *, level: float | None =
         DataError: a column is missing, the model does not accept a cell, or an answer is not finite.
         ConfigError: the model has no calibration rows, or does not support the level.
     """
-    schema = checkpoint.schema
+    schema, target = checkpoint.schema, checkpoint.schema.target
     values = read_columns(schema.columns, table)
     answerer = Answerer(checkpoint)
     x = encode_columns(schema, values)
@@ -97,7 +120,7 @@ def predict_table(checkpoint: Checkpoint, table: Table, *, level: float | None =
     classes = answerer.classes
     covered = None if level is None else answerer.covered(answers, level)
     return Predictions(
-        answers=answerer.labelled(answers),
+        answers=answers.tolist() if isinstance(target, ValuesTarget) else answerer.labelled(answers),
         classes=classes,
         probabilities=answers.astype(np.float32) if checkpoint.config.has_probabilities else None,
         unknown={
@@ -107,6 +130,7 @@ def predict_table(checkpoint: Checkpoint, table: Table, *, level: float | None =
         },
         intervals=None if covered is None else covered.intervals,
         sets=None if covered is None else covered.sets,
+        targets=target.names if isinstance(target, ValuesTarget) else (),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.schema import CategoricalColumn, Schema
+from models.columns.schema import CategoricalColumn, ClassTarget, Schema
 from models.errors import ConfigError, DataError
 from models.network.config import MLPConfig
 from models.network.inputs import InputConfig
@@ -18,6 +18,7 @@ from training.data.folds import folds_of
 from training.data.preprocessing import encode, fit_schema, scale_target, standardise
 from training.data.scratch import release_pages
 from training.data.split import PARTS, Split, split_rows
+from training.data.targets import listed_targets
 from training.data.training_table import TrainingTable
 from training.engines.engine import Matrices
 from training.engines.target_statistics import statistics_size
@@ -35,7 +36,7 @@ class PreparedRows:
         schema: schema with the statistics of the training part.
         architecture: architecture of the network.
         x: `(rows, width)` encoded features, by part.
-        y: `(rows,)` class indices or values, by part.
+        y: `(rows,)` class indices or values, or `(rows, targets)` values, by part.
         weight: `(rows,)` weights of the rows, by part; None for equal weights.
     """
 
@@ -141,7 +142,7 @@ def _weight(table: TrainingTable, config: TrainConfig, split: Split) -> NDArray[
     weight = table.weight
     if config.class_weight == "balanced":
         if not table.labels:
-            raise ConfigError(f"class_weight is for classes, and {table.target_name!r} is numbers.")
+            raise ConfigError(f"class_weight is for classes, and {_are_numbers(table)}.")
         weight = np.ones(table.rows) if weight is None else weight
         balance = class_balance(table.target[split.train], len(table.labels), weight[split.train])  # (classes,)
         weight = weight * balance[table.target]
@@ -154,18 +155,19 @@ def _weight(table: TrainingTable, config: TrainConfig, split: Split) -> NDArray[
 
 def _architecture(table: TrainingTable, schema: Schema, config: TrainConfig) -> MLPConfig:
     if config.engine == "perceptron" and len(table.labels) != 2:
-        what = (
-            f"target {table.target_name!r} has {len(table.labels)}"
-            if table.labels
-            else f"{table.target_name!r} is numbers"
-        )
+        what = f"target {table.target_name!r} has {len(table.labels)}" if table.labels else _are_numbers(table)
         raise ConfigError(f"a perceptron tells two classes apart, and {what}: use --engine torch.")
     return config.architecture(
         in_features=schema.width,
-        out_features=len(table.labels) or 1,
+        out_features=len(table.labels) or len(table.target_names),
         output=None if table.labels else config.output_of_values,
-        inputs=_inputs(schema, config, out_features=len(table.labels) or 1) if config.embeds_inputs else None,
+        inputs=_inputs(schema, config) if config.embeds_inputs else None,
     )
+
+
+def _are_numbers(table: TrainingTable) -> str:
+    names = table.target_names
+    return f"{names[0]!r} is numbers" if len(names) == 1 else f"the targets {listed_targets(names)} are numbers"
 
 
 def check_target(table: TrainingTable, config: TrainConfig) -> None:
@@ -173,7 +175,7 @@ def check_target(table: TrainingTable, config: TrainConfig) -> None:
 
     Raises:
         ConfigError: AUC is asked for any other number of classes than two, or a target of counts, durations or amounts
-            has a value that is none.
+            has a value that is none, or is not the only target.
     """
     if config.output_of_values == "exponential" and not table.labels:
         _check_amounts(table, config.metric)
@@ -186,6 +188,11 @@ def check_target(table: TrainingTable, config: TrainConfig) -> None:
 
 def _check_amounts(table: TrainingTable, metric: str | None) -> None:
     """Refuses values below 0. The metric gamma refuses 0 too."""
+    if table.several_targets:
+        raise ConfigError(
+            f"metric {metric} is for one target, and there are {len(table.several_targets):,}, "
+            f"{listed_targets(table.several_targets)}: --metric rmse and mae take several, or train a model for each."
+        )
     values, name = table.target, table.target_name
     wrong = np.flatnonzero(values <= 0 if metric == "gamma" else values < 0)
     if not len(wrong):
@@ -202,7 +209,10 @@ def _check_amounts(table: TrainingTable, metric: str | None) -> None:
     )
 
 
-def _inputs(schema: Schema, config: TrainConfig, *, out_features: int) -> InputConfig:
+def _inputs(schema: Schema, config: TrainConfig) -> InputConfig:
+    target = schema.target
+    has_classes = isinstance(target, ClassTarget)
+    out_features = len(target.labels) if isinstance(target, ClassTarget) else len(schema.values)
     places: dict[str, list[int]] = {"number": [], "flag": [], "index": []}
     for at, feature in enumerate(schema.features):
         places[feature.kind].append(at)
@@ -215,6 +225,10 @@ def _inputs(schema: Schema, config: TrainConfig, *, out_features: int) -> InputC
         frequencies=config.frequencies,
         periodic_size=PERIODIC_SIZE,
         embedding_size=(config.embedding_size or _DEFAULT_EMBEDDING_SIZE)
-        + (statistics_size(out_features) if config.category_statistics and places["index"] else 0),
+        + (
+            statistics_size(out_features, has_classes=has_classes)
+            if config.category_statistics and places["index"]
+            else 0
+        ),
         scale=config.scale_inputs,
     )

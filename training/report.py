@@ -18,7 +18,8 @@ from models.store_entry import Reference, StoreEntry
 from training.data.split import PARTS
 from training.fitted_model import FittedModel
 from training.fitted_table import print_fitted
-from training.metrics import HEADLINE, Metrics
+from training.metrics import HEADLINE, Metrics, metrics_by_name
+from training.reporting.sentences import units_of_several
 from training.terminal import plain_console
 
 _UNLIMITED = 10_000  # columns of a table for a file or a pipe, which needs no line breaks
@@ -54,9 +55,10 @@ def metrics_table(model: FittedModel) -> Table:
     for part in PARTS:
         table.add_column(part, justify="right")
     constant = model.constant_metrics()
-    names = dict.fromkeys(name for part in PARTS for name in model.metrics[part])
-    for name in names:
-        table.add_row(name, _figure(constant.get(name)), *(_figure(model.metrics[part].get(name)) for part in PARTS))
+    for name, *values in metrics_by_name(constant, model.metrics, PARTS):
+        table.add_row(name, *map(_figure, values))
+    if model.table.several_targets:
+        table.caption, table.caption_justify = units_of_several(model), "left"
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ _LONGEST_NAME = 64  # longest name of a model, in characters
 def read_table(
     source: object,
     *,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     name: str | None = None,
     task: Task | None = None,
     choices: ColumnChoices | None = None,
@@ -84,11 +84,11 @@ def dataset_settings(source: object, settings: Mapping[str, Any]) -> dict[str, A
 def read_raw(
     source: object,
     *,
-    target: str | None,
+    target: str | Sequence[str] | None,
     choices: ColumnChoices | None,
     text_format: TextFormat,
     reading: TextReading | None = None,
-) -> tuple[Table, str | None, ColumnChoices | None]:
+) -> tuple[Table, str | Sequence[str] | None, ColumnChoices | None]:
     """Reads a source; returns the raw table, the target and the choices, for a built-in dataset also its own.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.columns.schema import Schema
+from models.columns.schema import Schema, Target, ValuesTarget
 from models.errors import AxonError
 from models.model_store import ModelStore
 from models.network.architecture import architecture_from_dict
@@ -46,7 +46,7 @@ def task_change(store: ModelStore, name: str, table: TrainingTable) -> str | Non
             f"{before} is a {task} of {target.name!r}, and this is a {table.task} of {table.target_name!r}: whoever "
             f"asks {name!r} gets answers of another kind.{_remedy(table)}"
         )
-    if target.name != table.target_name:
+    if _names_of(target) != table.target_names:
         return (
             f"{before} predicts {target.name!r}, and this predicts {table.target_name!r}: whoever asks {name!r} gets "
             "answers to another question."
@@ -54,10 +54,17 @@ def task_change(store: ModelStore, name: str, table: TrainingTable) -> str | Non
     return None
 
 
+def _names_of(target: Target) -> tuple[str, ...]:
+    """Returns the names of the target columns."""
+    return target.names if isinstance(target, ValuesTarget) else (target.name,)
+
+
 def _remedy(table: TrainingTable) -> str:
     """Returns a sentence on the option that keeps the former task; empty if the data do not allow that task."""
     if table.labels:
         return " To have a regression again, say --task regression." if table.label_type in ("int", "float") else ""
+    if table.several_targets:
+        return ""
     values, counts = np.unique(table.target[: table.rows - table.test_rows], return_counts=True)
     if (counts >= MIN_CLASS_ROWS).sum() < 2:
         return ""

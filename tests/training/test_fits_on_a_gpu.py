@@ -39,6 +39,24 @@ def figures(fitted):
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"metric": "mae"},
+        {"category_statistics": True},
+        {"members": 4, "folds": True},
+        {"members": 4, "distill": True},
+    ],
+    ids=str,
+)
+def test_several_targets_are_learned_on_a_gpu_as_on_the_cpu(settings):
+    run = {"target": ["value", "count", "duration"], "hidden_sizes": (32,), "epochs": 30, "seed": 3, **settings}
+    on_cpu, on_gpu = (fit(table().drop(columns="kind"), device=device, **run) for device in ("cpu", "cuda"))
+    for name, value in figures(on_cpu).items():
+        assert figures(on_gpu)[name] == pytest.approx(value, rel=0.25, abs=0.08), name
+
+
+@pytest.mark.parametrize(
     ("target", "settings"),
     [
         ("kind", {}),

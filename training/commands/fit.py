@@ -56,8 +56,8 @@ Columns of numbers are numeric, of ISO 8601 dates dates; strings and true/false 
 table is understood as. Columns that tell nothing are left out, with a note. Missing are empty cells and
 {", ".join(cell for cell in MISSING_TEXTS if cell)}; among numbers also ?, -, N/A and their like, with a note. The
 target's kind decides the task: strings, true/false and up to {MAX_NUMBERED_CLASSES} different whole numbers, none of
-them rare, are classes, other numbers a regression; --task says otherwise. All statistics are those of the training
-part.
+them rare, are classes, other numbers a regression; --task says otherwise. Several targets, with commas between their
+names, are numbers, and one network learns all of them. All statistics are those of the training part.
 """
 
 _EPILOG = f"""\
@@ -68,6 +68,7 @@ examples:
   python -m training fit iris
   python -m training fit flowers.csv --target species
   python -m training fit houses.parquet --target price --drop id --categorical postcode --hidden 128,64
+  python -m training fit houses.parquet --target rent,price,heating
   python -m training fit xor --engine perceptron
   python -m training fit flowers.csv --target species --linear
   python -m training fit flowers.csv --target species --json --quiet

@@ -15,6 +15,7 @@ from training.commands.table import SOURCE_HELP, add_table, reading_of, table_of
 from training.data.column_facts import ColumnFacts
 from training.data.inspection import Inspection, inspect_table
 from training.data.source import read_source
+from training.data.targets import listed_targets
 from training.data.text_reading import read_as
 from training.fitted_table import print_fitted
 from training.reporting.figures import apart
@@ -125,7 +126,8 @@ def _target(inspection: Inspection) -> list[str]:
     if inspection.task is None:
         return []
     if not inspection.classes:
-        return [f"A regression of {inspection.target!r}."]
+        names = (inspection.target,) if isinstance(inspection.target, str) else inspection.target
+        return [f"A regression of {listed_targets(names)}."]
     classes = [f"{label} {_share(rows, inspection.rows)}" for label, rows in inspection.classes[:_CLASSES]]
     more = ", …" if len(inspection.classes) > _CLASSES else ""
     return [

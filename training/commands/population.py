@@ -146,6 +146,7 @@ def _tell(result: PopulationResult, path: Path) -> None:
         print(result.model.threads)
     for sentence in sentences(result):
         print(sentence)
-    shown = [options.shown_figure(*figure) for figure in result.model.metrics["test"].items()]
+    metrics = result.model.metrics["test"]
+    shown = [options.shown_figure(*figure) for figure in metrics.items() if figure[0] != "targets"]
     print(f"The winner on the test part: {', '.join(shown)}.")
     print(f"The record is in {path}: {RECORD}, {PLOT}.")

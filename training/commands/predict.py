@@ -29,7 +29,8 @@ Answers each row of a table with a model of the store, in this process: no serve
 columns, in any order and under the same names; other columns are kept, so the target may be among them.
 
 The answers stand beside the rows: `prediction` and, for classes, `probability LABEL` for each. `--intervals` adds `low`
-and `high`, which contain the true value in that share of rows, or `set`, the labels that a row may have. A server
+and `high`, which contain the true value in that share of rows, or `set`, the labels that a row may have. A model of
+several targets adds `prediction_TARGET` for each, and `prediction_TARGET_low` and `prediction_TARGET_high`. A server
 gives the same, up to the last digit of a probability or a value. A cell that the model does not take ends the command,
 and nothing is written.
 """

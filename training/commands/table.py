@@ -16,7 +16,11 @@ SOURCE_HELP = "a built-in dataset, a .csv, .tsv or .parquet file, packed (.csv.g
 def add_table(parser: argparse.ArgumentParser) -> None:
     """Adds the options that `table_of` reads."""
     table = parser.add_argument_group("the table")
-    table.add_argument("--target", metavar="COLUMN", help="the column to predict; a built-in dataset has its own")
+    table.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="the column to predict, or several of numbers, such as rent,sold,cost; a built-in dataset has its own",
+    )
     table.add_argument("--task", choices=("classification", "regression"), help="default: by the target")
     for option, text in (
         ("--categorical", "read these as names"),

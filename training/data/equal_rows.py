@@ -123,7 +123,7 @@ class RowHashes:
         """Returns the rows that are equal in all features that were added.
 
         Args:
-            target: `(rows,)` categories or float64.
+            target: `(rows,)` categories or float64, or `(rows, targets)` float64.
         """
         code = _codes_of(self._hashes)
         target_bits = _bits(target)
@@ -209,6 +209,11 @@ def _bits(values: Values) -> NDArray[np.uint64]:
         return values.codes.astype(np.int64).view(np.uint64)
     if values.dtype.kind != "f":
         return values.astype(np.int64).view(np.uint64)
+    if values.ndim == 2:  # several targets: one hash for all of them
+        hashes = np.zeros(len(values), dtype=np.uint64)
+        for of_target in values.T:
+            hashes = _split_mix((hashes ^ _bits(of_target)) + _GOLDEN)
+        return hashes
     # All NaN get one bit pattern, and so do 0.0 and -0.0.
     return np.where(np.isnan(values), np.nan, values + 0.0).astype(np.float64).view(np.uint64)
 

@@ -229,7 +229,7 @@ def equal_rows_of(features: Mapping[str, Values], target: Values) -> EqualRows:
 
     Args:
         features: `(rows,)` values by column name.
-        target: `(rows,)` categories or float64.
+        target: `(rows,)` categories or float64, or `(rows, targets)` float64.
     """
     hashes = RowHashes(len(target))
     for name, values in features.items():

@@ -5,13 +5,13 @@ A column that `fit` would refuse is listed with the reason; the inspection conti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.cell_text import tidy
 from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from models.network.config import Task
@@ -24,8 +24,11 @@ from training.data.preprocessing import Scaling
 from training.data.raw_column import RawColumn
 from training.data.split import MIN_CLASS_ROWS, rare_class
 from training.data.table import Table
+from training.data.targets import listed_targets, target_names
 from training.data.understanding import (
     check_choices,
+    check_task_of_targets,
+    read_one_of_targets,
     read_target,
     read_training_table,
     with_target,
@@ -44,7 +47,7 @@ class Inspection:
     Attributes:
         source: name of the table's source.
         rows: number of rows of the table, without rows left out because their target is missing.
-        target: name of the column to predict; None if none is given.
+        target: name of the column to predict, or names of several; None if none is given.
         task: task for the target; None if there is no target, or the target cannot be used.
         classes: label and number of rows of each class, in the order of the classes; empty for a regression.
         columns: facts about the columns, in the order of the table.
@@ -54,7 +57,7 @@ class Inspection:
 
     source: str
     rows: int
-    target: str | None
+    target: str | tuple[str, ...] | None
     task: Task | None
     classes: tuple[tuple[str, int], ...]
     columns: tuple[ColumnFacts, ...]
@@ -84,7 +87,7 @@ class Inspection:
 def inspect_table(
     table: Table,
     *,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     task: Task | None = None,
     choices: ColumnChoices | None = None,
     test: Table | None = None,
@@ -95,7 +98,7 @@ def inspect_table(
 
     Args:
         table: table as read from its source.
-        target: name of the column to predict; None for no target.
+        target: name of the column to predict, or names of several, as `target_names` reads them; None for no target.
         task: task of the target, as for `fit`.
         choices: the user's decisions about columns.
         test: second table, whose rows are the test part.
@@ -107,31 +110,38 @@ def inspect_table(
     """
     choices = choices or ColumnChoices()
     notes = list(table.notes)
-    target = None if target is None else tidy(target)
-    if target is None:
+    targets = () if target is None else target_names(table, target)
+    if not targets:
         for name in choices.named:
             table.column(name)
     else:
-        check_choices(table, target, choices)
-        table = with_target(table, target, choices, notes)
-        table = _without_rare_classes(table, target, task, choices, notes, has_test_part=test is not None)
+        check_choices(table, targets, choices)
+        check_task_of_targets(targets, task)
+        table = with_target(table, targets, choices, notes)
+        table = _without_rare_classes(table, targets, task, choices, notes, has_test_part=test is not None)
     values: Values | None = None
     facts: dict[str, ColumnFacts] = {}
-    if target is not None:
-        values, facts[target] = _target_facts(RawColumn(table, target, "target"), task)
+    if len(targets) == 1:
+        values, facts[targets[0]] = _target_facts(RawColumn(table, targets[0], "target"), task)
+    elif targets:
+        of_targets = [_value_facts(RawColumn(table, name, "target"), task) for name in targets]
+        facts |= {name: fact for name, (_, fact) in zip(targets, of_targets, strict=True)}
+        found_values = [own for own, _ in of_targets if own is not None]
+        values = np.column_stack(found_values) if len(found_values) == len(targets) else None
     seen: dict[tuple[str, bytes], str] = {}
-    candidates = sum(name != target and choices.is_feature(name) for name in table.columns)
-    leaks = None if values is None else LeakSearch(values, columns=candidates)
+    candidates = sum(name not in targets and choices.is_feature(name) for name in table.columns)
+    leaks = None if values is None else LeakSearch(values, columns=candidates, targets=targets)
     hashes = RowHashes(table.rows)
     for name in table.columns:
-        if name != target:
+        if name not in targets:
             facts[name] = facts_of(RawColumn(table, name), choices, leaks, hashes, seen, scaling, max_one_hot)
     if values is not None and leaks is not None:
         equal = hashes.equal_rows(values)
         _add_leaks(facts, leaks, equal)
-        notes += filter(None, [equal_rows_note(equal, choices)])
-    if target is not None and values is not None and not any(column.role == "feature" for column in facts.values()):
-        notes.append(f"There is no column to learn from beside the target {target!r}.")
+        notes += filter(None, [leaks.note(), equal_rows_note(equal, choices)])
+    if values is not None and not any(column.role == "feature" for column in facts.values()):
+        beside = f"target{'s' if len(targets) > 1 else ''} {listed_targets(targets)}"
+        notes.append(f"There is no column to learn from beside the {beside}.")
     found: Task | None = None if values is None else "regression"
     classes: tuple[tuple[str, int], ...] = ()
     if isinstance(values, DictionaryColumn):
@@ -139,16 +149,16 @@ def inspect_table(
     inspection = Inspection(
         source=table.source,
         rows=table.rows,
-        target=target,
+        target=targets if len(targets) > 1 else next(iter(targets), None),
         task=found,
         classes=classes,
         columns=tuple(facts[name] for name in table.columns),
         notes=tuple(notes),
     )
-    if test is None or target is None or inspection.problems:
+    if test is None or not targets or inspection.problems:
         return inspection
     try:
-        read = read_training_table(table, name="", target=target, task=task, choices=choices, test=test)
+        read = read_training_table(table, name="", target=targets, task=task, choices=choices, test=test)
     except DataError as error:
         return replace(inspection, problem=str(error))
     if read.equal_rows is not None:
@@ -165,12 +175,18 @@ def _add_leaks(facts: dict[str, ColumnFacts], leaks: LeakSearch, equal: EqualRow
 
 
 def _without_rare_classes(
-    table: Table, target: str, task: Task | None, choices: ColumnChoices, notes: list[str], *, has_test_part: bool
+    table: Table,
+    targets: Sequence[str],
+    task: Task | None,
+    choices: ColumnChoices,
+    notes: list[str],
+    *,
+    has_test_part: bool,
 ) -> Table:
     """Returns the rows that `fit` would use; all rows if `fit` would refuse the target, which is reported elsewhere."""
     least = MIN_CLASS_ROWS - 1 if has_test_part else MIN_CLASS_ROWS
     try:
-        return without_rare_classes(table, target, task, choices, notes, least=least)[0]
+        return without_rare_classes(table, targets, task, choices, notes, least=least)[0]
     except DataError:
         return table
 
@@ -202,6 +218,17 @@ def _target_facts(column: RawColumn, task: Task | None) -> tuple[Values | None, 
     return values, facts
 
 
+def _value_facts(column: RawColumn, task: Task | None) -> tuple[NDArray[np.float64] | None, ColumnFacts]:
+    """Returns the values of one of several targets and the facts about the column; no values of a refused column."""
+    try:
+        values = read_one_of_targets(column, task)
+    except DataError as error:
+        missing = column.count_missing()
+        return None, ColumnFacts(name=column.name, role="target", missing=missing, problem=str(error))
+    remarks = (*_as_sentences(column), *_skew(values, f"The target {column.name!r}", may_choose_metric=False))
+    return values, ColumnFacts(name=column.name, role="target", **described(values), remarks=remarks)
+
+
 def _as_sentences(column: RawColumn) -> tuple[str, ...]:
     return tuple(f"The target {column.name!r} {remark}" for remark in column.remarks)
 
@@ -218,15 +245,19 @@ def _imbalance(target: DictionaryColumn) -> tuple[str, ...]:
     )
 
 
-def _skew(target: NDArray[np.float64]) -> tuple[str, ...]:
+def _skew(
+    target: NDArray[np.float64], called: str = "The target", *, may_choose_metric: bool = True
+) -> tuple[str, ...]:
     spread = target.std()
     skew = float(np.mean(((target - target.mean()) / spread) ** 3)) if spread > 0 else 0.0
     if abs(skew) <= SKEWED:
         return ()
     are_counts = target.min() >= 0 and (target == np.rint(target)).all()
     remedy = "its logarithm may be learned better."
-    if skew > 0 and are_counts:
+    if not may_choose_metric:  # the metrics of counts and amounts are for one target
+        pass
+    elif skew > 0 and are_counts:
         remedy = "counts are learned better with --metric poisson."
     elif skew > 0 and target.min() > 0:
         remedy = "durations and amounts are learned better with --metric gamma."
-    return (f"The target is skewed ({skew:+.1f}): a few large values weigh most, and {remedy}",)
+    return (f"{called} is skewed ({skew:+.1f}): a few large values weigh most, and {remedy}",)

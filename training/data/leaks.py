@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ MAX_GAP_AGREEMENT = 0.9
 _ROWS_A_VALUE = 10  # with fewer rows per value, the values determine any target by chance
 _CELLS = 2_000_000  # cells to check in a table, so that the search takes a second or two for any shape
 _LEAST_SAMPLE, _MOST_SAMPLE = 500, 20_000  # rows to check of each column
+_MOST_PAIRS = 10_000  # pairs of a feature and a target to check: a few seconds
 _CONFIRMING_ROWS = 200_000  # rows to check of a column whose sample shows a leak
 _LEAST_LOG_ODDS = math.log(1e6)  # by chance, a leak may be reported in one of a million tables
 _TREND_CORRELATION = 0.99  # rank correlation with the row number of a column that increases from row to row
@@ -56,26 +57,50 @@ class LeakSearch:
     """A search for features that seem to be made from the target.
 
     Args:
-        target: `(rows,)` target, categories or float64.
+        target: `(rows,)` target, categories or float64, or `(rows, targets)` float64.
         columns: number of features; with more features, fewer rows are sampled.
+        targets: names of the targets; empty if there is one.
 
     Attributes:
         columns: number of features.
     """
 
-    def __init__(self, target: Values, *, columns: int) -> None:
+    def __init__(self, target: Values, *, columns: int, targets: Sequence[str] = ()) -> None:
         self.columns = columns
-        self._target = target
-        sample = min(max(_CELLS // max(columns, 1), _LEAST_SAMPLE), _MOST_SAMPLE)
-        self._target_sample = _TargetSample(
-            target, _sample(np.arange(len(target)), sample), columns=columns, is_sample=True
-        )
+        self._rows = len(target)
+        self._targets: dict[str | None, Values] = {None: target}
+        self._not_searched: list[str | None] = []
+        if not isinstance(target, DictionaryColumn) and target.ndim == 2:
+            self._targets = dict(zip(targets, target.T, strict=True))
+            searched = max(_MOST_PAIRS // max(columns, 1), 1)
+            self._not_searched = list(self._targets)[searched:]
+            for name in self._not_searched:
+                del self._targets[name]
+        self._pairs = columns * len(self._targets)
+        sample = _sample(np.arange(self._rows), min(max(_CELLS // max(self._pairs, 1), _LEAST_SAMPLE), _MOST_SAMPLE))
+        self._samples = self._samples_of(sample, is_sample=True)
         self._suspects: dict[str, Values] = {}
+
+    def _samples_of(self, rows: NDArray[np.int64], *, is_sample: bool) -> dict[str | None, _TargetSample]:
+        return {
+            name: _TargetSample(target, rows, columns=self._pairs, is_sample=is_sample)
+            for name, target in self._targets.items()
+        }
 
     def add(self, name: str, values: Values) -> None:
         """Adds a feature, `(rows,)`, and keeps its values if a sample of the rows shows a leak."""
-        if len(values) >= MIN_ROWS and not _is_counter(values) and self._target_sample.leak_of(values) is not None:
+        if len(values) >= MIN_ROWS and not _is_counter(values) and _leak_of(values, self._samples) is not None:
             self._suspects[name] = values
+
+    def note(self) -> str | None:
+        """Returns a sentence on the targets that were left out of the search; None if all were searched."""
+        if not self._not_searched:
+            return None
+        return (
+            f"Leaks were searched of the first {len(self._targets):,} targets only, and not of the "
+            f"{len(self._not_searched):,} from {self._not_searched[0]!r} on: with {self.columns:,} columns, the search "
+            "would take too long."
+        )
 
     def found(self, equal: EqualRows) -> dict[str, str]:
         """Returns, by feature, why the feature leaks the target, as words that follow the feature's name.
@@ -89,20 +114,31 @@ class LeakSearch:
         if not self._suspects or len(rows) < MIN_ROWS:
             return {}
         is_sample = len(rows) < len(different)
-        full_sample = _TargetSample(self._target, rows, columns=self.columns, is_sample=is_sample)
-        leaks = {name: full_sample.leak_of(values) for name, values in self._suspects.items()}
+        samples = self._samples_of(rows, is_sample=is_sample)
+        leaks = {name: _leak_of(values, samples) for name, values in self._suspects.items()}
         return {name: leak for name, leak in leaks.items() if leak is not None}
 
 
-def leak_notes(features: Mapping[str, Values], target: Values, equal: EqualRows) -> list[str]:
+def _leak_of(values: Values, samples: Mapping[str | None, _TargetSample]) -> str | None:
+    """Returns why a feature leaks a target, of several the first one with a leak; None without a leak."""
+    for name, sample in samples.items():
+        if (leak := sample.leak_of(values)) is not None:
+            return leak if name is None else leak.replace("the target", f"the target {name!r}", 1)
+    return None
+
+
+def leak_notes(
+    features: Mapping[str, Values], target: Values, equal: EqualRows, *, targets: Sequence[str] = ()
+) -> list[str]:
     """Returns sentences on the features that leak the target: one for each of the first few, one for the others.
 
     Args:
         features: `(rows,)` values by column name.
-        target: `(rows,)` categories or float64.
+        target: `(rows,)` categories or float64, or `(rows, targets)` float64.
         equal: equal rows of the table.
+        targets: names of the targets; needed if there are several.
     """
-    search = LeakSearch(target, columns=len(features))
+    search = LeakSearch(target, columns=len(features), targets=targets)
     for name, values in features.items():
         search.add(name, values)
         release_pages()
@@ -114,7 +150,7 @@ def leak_notes(features: Mapping[str, Values], target: Values, equal: EqualRows)
         sentences[_MAX_LISTED:] = [
             f"{len(others):,} more columns know the target as well ({shown}): inspect says of each why."
         ]
-    return sentences
+    return [*sentences, *filter(None, [search.note()])]
 
 
 def leak_remark(name: str, leak: str, *, can_drop: bool = True) -> str:

@@ -20,6 +20,7 @@ from models.columns.schema import (
     NumericTarget,
     Schema,
     Target,
+    ValuesTarget,
 )
 from models.errors import ConfigError, DataError
 from training.data.cells import in_order
@@ -141,9 +142,20 @@ def standardise(schema: Schema, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def scale_target(schema: Schema, y: NDArray[Any]) -> NDArray[Any]:
-    """Scales a target for training: `(rows,)` class indices unchanged, values standardised to float32."""
-    target = schema.target
-    return ((y - target.mean) / target.std).astype(np.float32) if isinstance(target, NumericTarget) else y
+    """Scales a target for training: `(rows,)` class indices unchanged, values standardised to float32.
+
+    Args:
+        schema: schema with the statistics of the target.
+        y: `(rows,)` class indices or values, or `(rows, targets)` values.
+    """
+    values = schema.values
+    if not values:
+        return y
+    if len(values) == 1:
+        scaled: NDArray[np.float32] = ((y - values[0].mean) / values[0].std).astype(np.float32)
+        return scaled
+    mean, std = (np.array([getattr(target, name) for target in values]) for name in ("mean", "std"))
+    return np.asarray((y - mean) / std, dtype=np.float32)
 
 
 def unseen_categories(schema: Schema, table: TrainingTable) -> dict[str, int]:
@@ -197,19 +209,27 @@ class _Fit:
         if table.labels:
             return ClassTarget(name=table.target_name, labels=table.classes)
         values = table.target[self.train]
+        if not table.several_targets:
+            return self._values(table.target_name, values)
+        return ValuesTarget(
+            targets=tuple(self._values(name, own) for name, own in zip(table.several_targets, values.T, strict=True))
+        )
+
+    def _values(self, name: str, values: NDArray[np.float64]) -> NumericTarget:
+        """Returns a target with the statistics of its values, `(len(train),)`."""
         mean, std = _mean_and_std(values, self._weights_of(np.isfinite(values)))
         if self.target_scaling == "mean":
             if mean <= 0:
-                raise DataError(f"target {table.target_name!r} is 0 in every row of the training part.")
+                raise DataError(f"target {name!r} is 0 in every row of the training part.")
             mean, std = 0.0, mean
         spread = "mean" if self.target_scaling == "mean" else "standard deviation"
         if not _LEAST_SPREAD <= std <= _GREATEST_SPREAD:
             raise DataError(
-                f"target {table.target_name!r} has a {spread} of {std:.3g}, too "
+                f"target {name!r} has a {spread} of {std:.3g}, too "
                 f"{'little' if std < 1 else 'much'} for 32-bit floating point: give it another unit."
             )
         return NumericTarget(
-            name=table.target_name,
+            name=name,
             mean=mean,
             std=std,
             minimum=float(values.min()),

@@ -35,9 +35,10 @@ class TrainingTable:
         name: name of the data set.
         features: `(rows,)` values by column name: float64 with NaN for missing in a numeric column,
             `DictionaryColumn` in a categorical one, datetime64[us] in UTC with NaT for missing in one of dates.
-        target_name: name of the target column.
+        target_name: name of the target column; of several targets, all names, for people.
         labels: class labels in order, as texts; empty for regression.
-        target: `(rows,)` int64 class indices, or float64 values for regression.
+        target: `(rows,)` int64 class indices, or float64 values for regression; `(rows, targets)` values of several
+            targets.
         choices: the user's decisions, some of which the schema needs.
         weight: `(rows,)` float64 weight of each row; None for equal weights.
         group: `(rows,)` int32, equal for rows that have to be in one part of a split; None for no groups.
@@ -47,6 +48,7 @@ class TrainingTable:
         label_type: type of the labels in the table that was read.
         date_forms: form of the dates by column, if other than ISO 8601 (`models.columns.date_forms`).
         equal_rows: rows that are equal; None if not searched.
+        several_targets: names of the target columns, in order, if there are several; empty for one.
     """
 
     name: str
@@ -63,11 +65,17 @@ class TrainingTable:
     label_type: LabelType = "str"
     date_forms: Mapping[str, str] = field(default_factory=dict)
     equal_rows: EqualRows | None = None
+    several_targets: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[Label, ...]:
         """The labels in order, in the type that the source has; empty for regression."""
         return tuple(typed_label(text, self.label_type) for text in self.labels)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names of the target columns, in the order of the columns of `target`."""
+        return self.several_targets or (self.target_name,)
 
     @property
     def rows(self) -> int:
@@ -122,8 +130,14 @@ class TrainingTable:
         for name, values in self.features.items():
             sha.update(_with_name(name, content_of(values)))
             release_pages()
-        target = DictionaryColumn(self.target.astype(np.int32), self.labels) if self.labels else self.target
-        sha.update(_with_name(self.target_name, content_of(target)))
+        if self.labels:
+            target = DictionaryColumn(self.target.astype(np.int32), self.labels)
+            sha.update(_with_name(self.target_name, content_of(target)))
+        else:
+            for name, values in zip(self.target_names, self.target.reshape(self.rows, -1).T, strict=True):
+                sha.update(_with_name(name, content_of(values)))
+        if self.several_targets:  # a feature of the last name has another fingerprint
+            sha.update(f"targets:{len(self.several_targets)}".encode())
         for role in ("weight", "group", "time"):
             if (values := getattr(self, role)) is not None:
                 sha.update(_with_name(role, content_of(values)))

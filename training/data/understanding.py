@@ -6,7 +6,7 @@ Data that cannot be learned from are refused, in one sentence that names the col
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.columns.cell_text import tidy
 from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from models.network.config import Task
@@ -28,7 +27,9 @@ from training.data.raw_column import RawColumn
 from training.data.row_roles import check_groups_apart, check_times_apart, read_group, read_time, read_weight
 from training.data.split import MIN_CLASS_ROWS
 from training.data.table import Table
+from training.data.targets import listed_targets, target_names
 from training.data.training_table import TrainingTable
+from training.data.typed_options import typed
 from training.data.values import Values, joined_names, kind_of
 
 __all__ = ["MAX_NUMBERED_CLASSES", "read_training_table"]
@@ -36,13 +37,14 @@ __all__ = ["MAX_NUMBERED_CLASSES", "read_training_table"]
 _LISTED = 3  # classes named in a note
 # The words in a regression target with at least this share of numbers are errors; with a smaller one it is categorical.
 LEAST_SHARE_OF_NUMBERS = 0.5
+_COMPLETE = "fill it in, remove the row, or leave such rows out (--drop-missing-target)"
 
 
 def read_training_table(
     table: Table,
     *,
     name: str,
-    target: str,
+    target: str | Sequence[str],
     task: Task | None = None,
     choices: ColumnChoices | None = None,
     test: Table | None = None,
@@ -57,7 +59,7 @@ def read_training_table(
     Args:
         table: table as read from its source.
         name: name of the data set.
-        target: name of the column to predict.
+        target: name of the column to predict, or the names of several columns of numbers, as `target_names` reads them.
         task: `classification` or `regression`; None infers it from the target.
         choices: the user's decisions about columns.
         test: second table of the same columns, whose rows are the test part.
@@ -65,33 +67,37 @@ def read_training_table(
     Raises:
         DataError: the data cannot be used; the message names the column at fault, the row if any, and a remedy.
     """
-    choices, target = choices or ColumnChoices(), tidy(target)
-    check_choices(table, target, choices)
+    choices, targets = choices or ColumnChoices(), target_names(table, target)
+    check_choices(table, targets, choices)
+    check_task_of_targets(targets, task)
     notes = list(table.notes)
-    table = with_target(table, target, choices, notes)
+    table = with_target(table, targets, choices, notes)
     least = MIN_CLASS_ROWS if test is None else MIN_CLASS_ROWS - 1
-    table, rare = without_rare_classes(table, target, task, choices, notes, least=least)
-    names = [column for column in table.columns if column != target and choices.is_feature(column)]
+    table, rare = without_rare_classes(table, targets, task, choices, notes, least=least)
+    names = [column for column in table.columns if column not in targets and choices.is_feature(column)]
+    beside = f"target{'s' if len(targets) > 1 else ''} {listed_targets(targets)}"
     if not names:
-        raise DataError(f"{table.source} has no column to learn from beside the target {target!r}.")
-    target_column = RawColumn(table, target, "target")
-    classes, values = read_target(target_column, task)
-    notes += [f"The target {target!r} {remark}" for remark in target_column.remarks]
+        raise DataError(f"{table.source} has no column to learn from beside the {beside}.")
+    target_columns = [RawColumn(table, name, "target") for name in targets]
+    classes, values = _read_targets(target_columns, task)
+    for column in target_columns:
+        notes += [f"The target {column.name!r} {remark}" for remark in column.remarks]
     date_forms: dict[str, str] = {}
     features = read_features([RawColumn(table, column) for column in names], choices, notes, date_forms)
     if not features:
-        raise DataError(f"{table.source} has no column to learn from beside the target {target!r}: {' '.join(notes)}")
-    if classes is None and task is None:
-        notes += filter(None, [class_codes_note(target, values)])
+        raise DataError(f"{table.source} has no column to learn from beside the {beside}: {' '.join(notes)}")
+    if classes is None and task is None and len(targets) == 1:
+        notes += filter(None, [class_codes_note(targets[0], values)])
     equal = _find_equal_rows(
-        features, _target_column(values, () if classes is None else classes.labels), choices, notes
+        features, _target_column(values, () if classes is None else classes.labels), targets, choices, notes
     )
     roles = {role: RawColumn(table, column, role) for role, column in choices.roles.items()}
     time = _read_time(roles["time"], choices, date_forms, notes) if "time" in roles else None
     read = TrainingTable(
         name=name,
         features=features,
-        target_name=target,
+        target_name=", ".join(targets),
+        several_targets=targets if len(targets) > 1 else (),
         labels=() if classes is None else classes.labels,
         label_type="str" if classes is None else classes.type,
         target=values,
@@ -116,56 +122,81 @@ def _read_time(column: RawColumn, choices: ColumnChoices, date_forms: dict[str, 
 
 
 def _target_column(values: NDArray[Any], labels: tuple[str, ...]) -> Values:
-    """Returns the target as a column, categorical for a classification."""
+    """Returns the target as a column, categorical for a classification; several targets remain an array."""
     return DictionaryColumn(values.astype(np.int32), labels) if labels else values
 
 
 def _find_equal_rows(
-    features: Mapping[str, Values], target_values: Values, choices: ColumnChoices, notes: list[str]
+    features: Mapping[str, Values],
+    target_values: Values,
+    targets: Sequence[str],
+    choices: ColumnChoices,
+    notes: list[str],
 ) -> EqualRows:
     """Finds the equal rows; adds notes on these, and on features that leak the target."""
     equal = equal_rows_of(features, target_values)
-    notes += leak_notes(features, target_values, equal)
+    notes += leak_notes(features, target_values, equal, targets=targets)
     notes += filter(None, [equal_rows_note(equal, choices)])
     return equal
 
 
-def check_choices(table: Table, target: str, choices: ColumnChoices) -> None:
+def check_choices(table: Table, targets: Sequence[str], choices: ColumnChoices) -> None:
     """Refuses choices that do not fit a table.
 
     Raises:
-        DataError: a column is not in the table, or the target has another role as well.
+        DataError: a column is not in the table, or a target has another role as well.
     """
-    for chosen in (target, *choices.named):
+    for chosen in (*targets, *choices.named):
         table.column(chosen)
-    if target in choices.drop:
-        raise DataError(f"column {target!r} is the target and cannot be dropped.")
+    article = "the" if len(targets) == 1 else "a"
+    for target in targets:
+        if target in choices.drop:
+            raise DataError(f"column {target!r} is {article} target and cannot be dropped.")
     for role, column in choices.roles.items():
-        if column == target:
-            raise DataError(f"column {column!r} is the target and cannot be the {role} too.")
+        if column in targets:
+            raise DataError(f"column {column!r} is {article} target and cannot be the {role} too.")
 
 
-def with_target(table: Table, target: str, choices: ColumnChoices, notes: list[str]) -> Table:
-    """Leaves out the rows without a target if the choices say so."""
+def check_task_of_targets(targets: Sequence[str], task: Task | None) -> None:
+    """Refuses a classification of several targets.
+
+    Raises:
+        DataError: there are several targets, and the task is classification.
+    """
+    if task == "classification" and len(targets) > 1:
+        raise DataError(
+            f"a classification has one target, and there are {len(targets):,}, {listed_targets(targets)}: train a "
+            "model for each, or leave out --task classification and metrics of classes for targets of numbers."
+        )
+
+
+def with_target(table: Table, targets: Sequence[str], choices: ColumnChoices, notes: list[str]) -> Table:
+    """Leaves out the rows that lack a target if the choices say so."""
     if not choices.drop_missing_target:
         return table
-    missing = RawColumn(table, target).missing()
+    missing = np.zeros(table.rows, dtype=np.bool_)
+    for target in targets:
+        of_target = RawColumn(table, target).missing()
+        if of_target.all():
+            raise DataError(f"target {target!r} of {table.source} has no value at all.")
+        missing |= of_target
     count = int(missing.sum())
     if count == table.rows:
-        raise DataError(f"target {target!r} of {table.source} has no value at all.")
+        raise DataError(f"no row of {table.source} has a value of all targets, {listed_targets(targets)}.")
     if count:
-        notes.append(f"{count} row{'s' if count > 1 else ''} of {table.source} without a target left out.")
+        without = "a target" if len(targets) == 1 else "one of the targets"
+        notes.append(f"{count} row{'s' if count > 1 else ''} of {table.source} without {without} left out.")
     return table.select(~missing) if count else table
 
 
 def without_rare_classes(
-    table: Table, target: str, task: Task | None, choices: ColumnChoices, notes: list[str], *, least: int
+    table: Table, targets: Sequence[str], task: Task | None, choices: ColumnChoices, notes: list[str], *, least: int
 ) -> tuple[Table, tuple[str, ...]]:
     """Leaves out the rows of rare classes if the choices say so, and returns these classes too.
 
     Args:
         table: table as read from its source.
-        target: name of the target column.
+        targets: names of the target columns.
         task: `classification` or `regression`; None infers it from the target.
         choices: the user's decisions about columns.
         notes: list to which a note is appended.
@@ -176,7 +207,12 @@ def without_rare_classes(
     """
     if not choices.drop_rare_classes:
         return table, ()
-    column = RawColumn(table, target, "target")
+    if len(targets) > 1:
+        raise DataError(
+            f"the targets {listed_targets(targets)} are read as numbers, which have no rare classes "
+            "(--drop-rare-classes): leave the option out."
+        )
+    column = RawColumn(table, targets[0], "target")
     classes, codes = read_target(column, task)
     if classes is None:
         raise DataError(
@@ -193,6 +229,38 @@ def without_rare_classes(
     return (table.select(keep) if rare else table), rare
 
 
+def _read_targets(columns: Sequence[RawColumn], task: Task | None) -> tuple[Classes | None, NDArray[Any]]:
+    """Reads the target, as `read_target` does, or several targets as `(rows, targets)` float64."""
+    if len(columns) == 1:
+        return read_target(columns[0], task)
+    return None, np.column_stack([read_one_of_targets(column, task) for column in columns])
+
+
+def read_one_of_targets(column: RawColumn, task: Task | None) -> NDArray[np.float64]:
+    """Reads one of several targets: `(rows,)` numbers.
+
+    Raises:
+        DataError: the target holds names, has a gap or one value only.
+    """
+    column.check_complete(_COMPLETE)
+    alone = f"predict it alone, as classes ({typed('--target', column.name)})"
+    numbers = column.numbers(forced=False, remedy=alone)
+    if numbers is None and (not column.is_string or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS):
+        raise DataError(
+            f"{column.called} holds names ({column.names()[0]!r} at {column.at(0)}), and each of several targets is "
+            f"of numbers: {alone}."
+        )
+    numbers = _target_numbers(column, "regression", remedy=alone)
+    assert numbers is not None  # noqa: S101 -- a regression target without numbers is refused
+    _check_values(column, numbers)
+    if task is None and is_numbered_classes(numbers):
+        column.remarks.append(
+            f"holds {len(np.unique(numbers))} different whole numbers, which alone would be classes; it is read as "
+            "values, as each of several targets is."
+        )
+    return numbers
+
+
 def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, NDArray[Any]]:
     """Reads the target as classes with `(rows,)` int64 indices of their labels, or as None with `(rows,)` float64.
 
@@ -201,30 +269,41 @@ def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, N
     """
     if task not in (None, "classification", "regression"):
         raise DataError(f"task must be classification or regression, got {task!r}.")
-    column.check_complete("fill it in, remove the row, or leave such rows out (--drop-missing-target)")
+    column.check_complete(_COMPLETE)
     numbers = None
     if task != "classification":
         numbers = _target_numbers(column, task)
     if numbers is not None and (task == "regression" or not is_numbered_classes(numbers)):
-        column.check_range(numbers)
-        column.check_resolution(numbers)
-        if (numbers == numbers[0]).all():
-            raise DataError(f"{column.called} has one value only, {numbers[0]:g}: there is nothing to predict.")
-        column.remark_on_extremes(numbers)
+        _check_values(column, numbers)
         return None, numbers
     classes = read_classes(column)
     column.remark_on_gap_names(classes.labels, np.bincount(classes.codes))
     return classes, classes.codes
 
 
-def _target_numbers(column: RawColumn, task: Task | None) -> NDArray[np.float64] | None:
+def _check_values(column: RawColumn, numbers: NDArray[np.float64]) -> None:
+    """Refuses a regression target of one value, or of values that float32 cannot hold; remarks on extremes."""
+    column.check_range(numbers)
+    column.check_resolution(numbers)
+    if (numbers == numbers[0]).all():
+        raise DataError(f"{column.called} has one value only, {numbers[0]:g}: there is nothing to predict.")
+    column.remark_on_extremes(numbers)
+
+
+def _target_numbers(
+    column: RawColumn, task: Task | None, *, remedy: str = "read the target as classes (--task classification)"
+) -> NDArray[np.float64] | None:
     """Returns the target as numbers; None for a categorical one.
+
+    Args:
+        column: target column.
+        task: `classification` or `regression`; None infers it from the target.
+        remedy: remedy for a target that is not of numbers, as the end of a sentence.
 
     Raises:
         DataError: a regression target holds categories; texts stand for missing values; or a typed table holds
             numbers as texts, and too many different ones for classes.
     """
-    remedy = "read the target as classes (--task classification)"
     numbers = column.numbers(forced=False, remedy=remedy)
     if numbers is None and task == "regression":
         if not column.is_string or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS:
@@ -286,14 +365,14 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
         rare: classes whose rows are left out.
     """
     choices = train.choices
-    for needed in (train.target_name, *train.features, *choices.roles.values()):
+    for needed in (*train.target_names, *train.features, *choices.roles.values()):
         if needed not in test.columns:
             raise DataError(f"{test.source} has no column {needed!r}, which {train_raw.source} has.")
     extra = [name for name in test.columns if name not in train_raw.columns]
     notes = list(train.notes)
     notes += [f"Column {name!r} of {test.source} is not in {train_raw.source} and was passed over." for name in extra]
     # If the test file does not show its marks, the marks of the training file are used.
-    test = replace(with_target(test, train.target_name, choices, notes), precedent=train_raw)
+    test = replace(with_target(test, train.target_names, choices, notes), precedent=train_raw)
     if rare:
         names = RawColumn(test, train.target_name, "target").names()
         is_rare = np.isin(names.codes, [i for i, name in enumerate(names.names) if name in rare])
@@ -306,7 +385,7 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
     joint = replace(
         train,
         features=joined_features(train.features, features),
-        target=np.concatenate((train.target, _same_target(RawColumn(test, train.target_name, "target"), train))),
+        target=np.concatenate((train.target, _same_targets(test, train))),
         test_rows=test.rows,
     )
     equal = equal_rows_of(joint.features, _target_column(joint.target, joint.labels))
@@ -329,9 +408,15 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
     return joint
 
 
+def _same_targets(test: Table, train: TrainingTable) -> NDArray[Any]:
+    """Returns the target of a test part, or several targets as `(rows, targets)`."""
+    read = [_same_target(RawColumn(test, name, "target"), train) for name in train.target_names]
+    return read[0] if len(read) == 1 else np.column_stack(read)
+
+
 def _same_target(column: RawColumn, train: TrainingTable) -> NDArray[Any]:
     """Returns the target of a test part: `(rows,)` indices of the training part's labels, or values."""
-    column.check_complete("fill it in, remove the row, or leave such rows out (--drop-missing-target)")
+    column.check_complete(_COMPLETE)
     if train.labels:
         return read_same_classes(column, train.labels, train.label_type)
     numbers = column.as_numbers("remove the row")

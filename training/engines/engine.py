@@ -33,7 +33,8 @@ class Matrices:
 
     Attributes:
         x, validation_x: `(rows, in_features)` float32, standardised.
-        y, validation_y: `(rows,)` int64 class indices, or float32 standardised values.
+        y, validation_y: `(rows,)` int64 class indices or float32 standardised values; `(rows, out_features)` values of
+            several targets.
         weight, validation_weight: `(rows,)` relative weight of each row; None for equal weights.
         folds: `(rows,)` fold of each row. Of K folds, member m does not learn from fold m modulo K, and is evaluated on
             it in place of the validation part; None if all members learn from all rows.

@@ -85,7 +85,7 @@ def _ridge(
 
     model = Ridge(alpha=config.weight_decay, fit_intercept=architecture.bias)
     model.fit(data.x.astype(np.float64), data.y.astype(np.float64), sample_weight=_mean_one(data.weight))
-    return model.coef_[None, :], np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64)), True
+    return np.atleast_2d(model.coef_), np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64)), True
 
 
 def _log_loss(logits: NDArray[Any], truth: NDArray[np.int64], weight: NDArray[np.float64] | None) -> float:
@@ -95,7 +95,8 @@ def _log_loss(logits: NDArray[Any], truth: NDArray[np.int64], weight: NDArray[np
 
 
 def _squared_error(values: NDArray[Any], truth: NDArray[Any], weight: NDArray[np.float64] | None) -> float:
-    return float(np.average(np.square(values[:, 0] - truth), weights=weight))
+    squares = np.square(values - truth.reshape(values.shape)).mean(axis=1)
+    return float(np.average(squares, weights=weight))
 
 
 def _mean_one(weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:

@@ -91,5 +91,5 @@ def _clip(gradients: Mapping[str, FloatArray], norm: float) -> Mapping[str, Floa
 
 
 def _as_targets(y: NDArray[np.generic], architecture: MLPConfig) -> NDArray[np.generic]:
-    """Returns class indices unchanged, `(rows,)`, and values as a column, `(rows, 1)`, like the network's output."""
-    return y[:, None] if architecture.task == "regression" else y
+    """Returns class indices unchanged, `(rows,)`, and values as columns, `(rows, out)`, like the network's output."""
+    return y.reshape(len(y), architecture.out_features) if architecture.task == "regression" else y

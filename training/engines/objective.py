@@ -9,6 +9,7 @@ from training.engines.network.losses import (
     CrossEntropy,
     GammaDeviance,
     Loss,
+    MeanOfTargets,
     PinballLoss,
     PoissonDeviance,
     SoftCrossEntropy,
@@ -18,7 +19,13 @@ from training.engines.network.losses import (
 
 
 def loss_of(
-    config: TrainConfig, shares: Tensor | None, *, smoothing: float | Tensor, has_teacher: bool, largest: float
+    config: TrainConfig,
+    shares: Tensor | None,
+    *,
+    smoothing: float | Tensor,
+    has_teacher: bool,
+    largest: float,
+    targets: int = 1,
 ) -> Loss:
     """Returns the loss of a run.
 
@@ -32,13 +39,16 @@ def loss_of(
         smoothing: label smoothing, one number for all members, or (members,) float64.
         has_teacher: True if the targets of training are the answers of a teacher.
         largest: largest target of the training part, of a regression.
+        targets: number of targets of a regression.
     """
     if shares is not None:
         loss: Loss = CrossEntropy(smoothing=smoothing, shares=shares)
         return TeachingLoss(SoftCrossEntropy(), loss) if has_teacher else loss
     loss = _loss_of_values(config, largest)
     learns_by_squares = has_teacher and config.output_of_values == "linear"
-    return TeachingLoss(SquaredError(), loss) if learns_by_squares else loss
+    if learns_by_squares:
+        loss = TeachingLoss(SquaredError(), loss)
+    return loss if targets == 1 else MeanOfTargets(loss)
 
 
 def _loss_of_values(config: TrainConfig, largest: float) -> Loss:

@@ -42,7 +42,7 @@ class DeviceRows:
         Args:
             config: architecture of the networks.
             x: `(rows, in_features)` standardised features.
-            y: `(rows,)` class indices or values.
+            y: `(rows,)` class indices or values, or `(rows, out_features)` values of several targets.
             weight: `(rows,)` weights of the rows, scaled here to a mean of 1; None for 1 each.
             taught: `(rows, out_features)` answers of a teacher, which are the targets in place of `y`; None for `y`.
             statistics: `(folds, rows, indices, t)` target statistics that the rows see in training, where member m
@@ -59,7 +59,8 @@ class DeviceRows:
             if inputs.indices:
                 self._rows = torch.from_numpy(_table_places(inputs, x)).to(device)
         self._dense = dense.to(device, dtype)  # (rows, numbers + flags)
-        targets = y if taught is None else taught[:, 0] if config.task == "regression" else taught
+        has_one_value = config.task == "regression" and config.out_features == 1
+        targets = y if taught is None else taught[:, 0] if has_one_value else taught
         target = torch.from_numpy(np.ascontiguousarray(targets))
         has_indices = config.task == "classification" and taught is None
         self._target = (target.long() if has_indices else target.to(dtype)).to(device)

@@ -26,7 +26,7 @@ from training.data.scratch import large_array, release_pages
 from training.engines.engine import Matrices
 
 PRIOR_ROWS = 10.0  # rows of average target that are added to each category
-MOST_CLASSES = 10  # with more classes, the count alone: a column for each class would outgrow the embedding
+MOST_TARGETS = 10  # with more classes or values, the count alone: a column for each would outgrow the embedding
 _STREAM = 0x7A26E7  # of random numbers, apart from those of a run with the same seed
 
 
@@ -47,13 +47,14 @@ class TargetStatistics:
     rows: NDArray[np.float32] | None
 
 
-def statistics_size(out_features: int) -> int:
+def statistics_size(out_features: int, *, has_classes: bool = True) -> int:
     """Returns the number of statistics of a category.
 
     Args:
-        out_features: number of classes, or 1 for values.
+        out_features: number of classes or of values.
+        has_classes: False for values.
     """
-    return _targets(out_features) + 1
+    return _targets(out_features, has_classes=has_classes) + 1
 
 
 def target_statistics(architecture: MLPConfig, data: Matrices, *, seed: int) -> TargetStatistics | None:
@@ -80,7 +81,7 @@ def target_statistics(architecture: MLPConfig, data: Matrices, *, seed: int) -> 
     learned = (
         [np.arange(len(targets))] if folds is None else [np.flatnonzero(folds != fold) for fold in _numbers(folds)]
     )
-    tables = np.zeros((len(learned), inputs.table_rows, statistics_size(architecture.out_features)), np.float32)
+    tables = np.zeros((len(learned), inputs.table_rows, targets.shape[1] + 1), np.float32)
     seen = None
     if data.taught is None:
         seen = large_array((len(learned), len(targets), len(inputs.indices), targets.shape[1]), np.float32)
@@ -162,10 +163,11 @@ def _standardised(targets: NDArray[np.float64], weight: NDArray[np.float64]) -> 
 
 
 def _target_columns(architecture: MLPConfig, data: Matrices) -> NDArray[np.float64]:
-    """Returns the targets of each row, `(rows, targets)`: the value; or a column for each class, or for one of two."""
+    """Returns the targets of each row, `(rows, targets)`: values; or a column for each class, or for one of two."""
     if architecture.task == "regression":
-        return (data.y if data.taught is None else data.taught[:, 0]).astype(np.float64)[:, None]
-    columns = _targets(architecture.out_features)
+        values = (data.y if data.taught is None else data.taught).astype(np.float64).reshape(len(data.x), -1)
+        return values[:, : _targets(architecture.out_features, has_classes=False)]
+    columns = _targets(architecture.out_features, has_classes=True)
     classes = range(architecture.out_features - columns, architecture.out_features) if columns else ()
     if data.taught is not None:
         return data.taught[:, list(classes)].astype(np.float64)
@@ -176,11 +178,11 @@ def _one_hot(y: NDArray[Any], classes: Sequence[int]) -> NDArray[np.float64]:
     return np.asarray(y[:, None] == np.asarray(classes, dtype=np.int64), dtype=np.float64)
 
 
-def _targets(out_features: int) -> int:
-    """Returns the number of target columns: one for values and for two classes, one for each of more classes."""
-    if out_features <= 2:
+def _targets(out_features: int, *, has_classes: bool) -> int:
+    """Returns the number of target columns: one for two classes, one for each of more classes, and for each value."""
+    if has_classes and out_features <= 2:
         return 1
-    return out_features if out_features <= MOST_CLASSES else 0
+    return out_features if out_features <= MOST_TARGETS else 0
 
 
 def _places(inputs: InputConfig, x: NDArray[np.float32]) -> list[NDArray[np.int64]]:

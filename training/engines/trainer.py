@@ -122,7 +122,14 @@ class Trainer:
         self._shares = None if architecture.task == "regression" else _shares(architecture, data, device)  # (classes,)
         smoothing = smoothing_of(config, rates, device)
         has_teacher, largest = data.taught is not None, float(data.y.max())
-        self._loss = loss_of(config, self._shares, smoothing=smoothing, has_teacher=has_teacher, largest=largest)
+        self._loss = loss_of(
+            config,
+            self._shares,
+            smoothing=smoothing,
+            has_teacher=has_teacher,
+            largest=largest,
+            targets=architecture.out_features,
+        )
         self._folds = None if data.folds is None else MemberFolds(data.folds, members, data.weight, device=device)
         learned = len(self._train) if self._folds is None else self._folds.learned
         size = min(config.batch_size_for(len(self._train)), learned)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -76,12 +76,15 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
     trees = [_trained(TREES, _SCIKIT_LEARN, lambda: _trees(rows), model, x, threads=threads)]
     left_out = []
     for library, train in libraries().items():
+        if table.several_targets:
+            left_out.append(f"The trees of {library} were not trained: they are compared for one target only.")
+            continue
         try:
             trees.append(_trained(TREES, library, partial(train, rows), model, x, threads=threads))
         except Exception as error:  # any error of the library: CatBoost, for one, takes no constant columns alone
             left_out.append(f"The trees of {library} could not be trained: {type(error).__name__}: {error}.")
     best = min(trees, key=lambda one: one.baseline.metrics["validation"]["log_loss" if table.labels else "rmse"])
-    # Answers for the test part: (rows, classes) probabilities, or (rows, 1) values.
+    # Answers for the test part: (rows, classes) probabilities, or (rows, targets) values.
     network, test = model.checkpoint.inference_network(), split.test
     answers: dict[str, NDArray[Any]] = {
         CONSTANT: constant_answers(rows.y, len(test), classes=len(table.labels), weight=rows.weight),
@@ -176,7 +179,12 @@ def _trained(
         name=name,
         library=library,
         estimator=_estimator_name(estimator),
-        metrics={part: evaluate(output, found[part], table.target[getattr(split, part)]) for part in PARTS},
+        metrics={
+            part: evaluate(
+                output, found[part], table.target[getattr(split, part)], targets=model.checkpoint.schema.values
+            )
+            for part in PARTS
+        },
         seconds=seconds,
     )
     return _Trained(baseline=baseline, answers=found["test"])
@@ -244,10 +252,28 @@ def _linear(rows: LearnedRows) -> Any:
 
 
 def _trees(rows: LearnedRows) -> Any:
-    """Trains scikit-learn's trees."""
+    """Trains scikit-learn's trees, for several targets one estimator for each."""
+    if rows.y.ndim == 2:
+        return _TreesOfTargets([_trees(replace(rows, y=own)) for own in rows.y.T])
     kind = HistGradientBoostingClassifier if rows.has_classes else HistGradientBoostingRegressor
     estimator = kind(categorical_features=rows.is_name, random_state=rows.seed)
     return estimator.fit(rows.x, rows.y, sample_weight=rows.weight)
+
+
+class _TreesOfTargets:
+    """An estimator for each of several targets.
+
+    Attributes:
+        name: name of the class of the estimators.
+    """
+
+    def __init__(self, estimators: Sequence[Any]) -> None:
+        self._estimators = estimators
+        self.name = type(estimators[0]).__name__
+
+    def predict(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns `(rows, targets)` values."""
+        return np.column_stack([estimator.predict(x) for estimator in self._estimators])
 
 
 def _estimator_name(estimator: Any) -> str:
@@ -256,9 +282,9 @@ def _estimator_name(estimator: Any) -> str:
 
 
 def _answers(estimator: Any, x: NDArray[np.float64], classes: int) -> NDArray[np.floating[Any]]:
-    """Returns (rows, classes) probabilities, 0 for a class that the training part lacks; or (rows, 1) values."""
+    """Returns (rows, classes) probabilities, 0 for a class that the training part lacks; or (rows, targets) values."""
     if not classes:
-        return np.asarray(estimator.predict(x), dtype=np.float64)[:, None]
+        return np.asarray(estimator.predict(x), dtype=np.float64).reshape(len(x), -1)
     probabilities = np.zeros((len(x), classes), dtype=np.float32)
     probabilities[:, estimator.classes_] = estimator.predict_proba(x)
     return probabilities
@@ -268,6 +294,12 @@ def _gains(
     model: FittedModel, truth: NDArray[Any], answers: Mapping[str, NDArray[np.floating[Any]]]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Returns by measure and model the `(rows,)` contributions of the rows to the measure; more is better."""
+    if model.table.several_targets:
+        spreads = np.square(truth - truth.mean(axis=0)).mean(axis=0)  # (targets,)
+        if not (varies := spreads > 0).any():
+            return {}
+        squares = {name: np.square(values - truth)[:, varies] / spreads[varies] for name, values in answers.items()}
+        return {"r2": {name: -own.mean(axis=1) for name, own in squares.items()}}
     if not model.table.labels:
         spread = float(np.square(truth - truth.mean()).mean())
         if spread == 0:

@@ -11,6 +11,7 @@ from typing import Any
 from models.network.summary import summarize
 from training.data.split import PARTS
 from training.fitted_model import FittedModel
+from training.metrics import metrics_by_name
 from training.reporting.comparison import Comparison
 from training.reporting.configurations import configurations_table
 from training.reporting.evaluation import Evaluation
@@ -21,6 +22,7 @@ from training.reporting.sentences import (
     rare_class_limit,
     teacher_settings,
     training_in_words,
+    units_of_several,
     uses,
 )
 from training.run_parts import hyperparameters_of, outcome_of
@@ -60,7 +62,7 @@ def model_card(model: FittedModel, reference: str, evaluation: Evaluation, compa
 def _head(model: FittedModel, reference: str) -> str:
     """Returns the YAML head. Texts are quoted as in JSON, which is also valid YAML."""
     task = f"tabular-{model.table.task}"
-    measures = {name: value for name, value in model.metrics["test"].items() if name != "rows"}
+    measures = {name: value for name, value in model.metrics["test"].items() if name not in ("rows", "targets")}
     lines = [
         "library_name: axon",
         f"pipeline_tag: {task}",
@@ -82,7 +84,7 @@ def _about(model: FittedModel) -> str:
     predicts = (
         f"the class of {_text(table.target_name)}, one of {len(table.labels):,}"
         if table.labels
-        else f"the value of {_text(table.target_name)}"
+        else f"the value{'s' if table.several_targets else ''} of {_text(table.target_name)}"
     )
     parameters = summarize(model.checkpoint.config).total_params
     return (
@@ -125,13 +127,11 @@ def _recipe(model: FittedModel) -> str:
 
 
 def _figures(model: FittedModel, evaluation: Evaluation, comparison: Comparison | None) -> str:
-    names = dict.fromkeys(name for part in PARTS for name in model.metrics[part])
-    constant = model.constant_metrics()
-    rows = [
-        (metric_name(name), _cell(constant.get(name)), *(_cell(model.metrics[part].get(name)) for part in PARTS))
-        for name in names
-    ]
+    found = metrics_by_name(model.constant_metrics(), model.metrics, PARTS)
+    rows = [(plainly(metric_name(name)), *map(_cell, values)) for name, *values in found]
     lines = ["## Figures", _text(beside_constant(model)), _table(("", "constant answer, test", *PARTS), rows)]
+    if said := units_of_several(model):
+        lines.append(said)
     headline = metric_name(evaluation.headline)
     if evaluation.interval is not None:
         low, high = map(figure, evaluation.interval)

@@ -120,7 +120,7 @@ class Comparison:
         """Returns the head and the rows of a table with one row for each metric of each part."""
         models = [(CONSTANT, self.constant), (OURS, self.ours)]
         models += [(baseline.estimator, baseline.metrics) for baseline in self.baselines]
-        names = [name for name in dict.fromkeys(self.ours["test"]) if name != "rows"]
+        names = [name for name in dict.fromkeys(self.ours["test"]) if name not in ("rows", "targets")]
         rows = [
             [
                 metric_name(name) if len(parts) == 1 else f"{metric_name(name)}, {part}",

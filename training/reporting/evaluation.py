@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from models.network.fuse import InferenceNetwork
 from models.network.summary import summarize
 from training.data.preprocessing import encode
 from training.fitted_model import FittedModel
-from training.metrics import HEADLINE, reliability
+from training.metrics import HEADLINE, SHOWN_TARGETS, reliability
 from training.out_of_fold import OutOfFold
 from training.reporting import importance
 from training.reporting.class_evaluation import ClassEvaluation, class_evaluation, wilson
@@ -91,6 +92,7 @@ class LargestError:
         truth, answer: true and predicted label or value.
         probability: predicted probability of the true class; None without probabilities.
         features: features by column name, in the form of a request.
+        target: target with the greatest error of the row, in standard deviations; None for a model of one target.
     """
 
     row: int
@@ -98,6 +100,7 @@ class LargestError:
     answer: str | float
     probability: float | None
     features: dict[str, Any]
+    target: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +111,7 @@ class FoldEvaluation:
         rows: number of rows, all of those outside of the test part.
         folds: number of folds.
         confusion, calibration, residuals: parts of the evaluation; None if not applicable to the model.
+        of_targets: errors of each of several targets, by name; empty for one target.
     """
 
     rows: int
@@ -115,6 +119,7 @@ class FoldEvaluation:
     confusion: Confusion | None
     calibration: Calibration | None
     residuals: Residuals | None
+    of_targets: Mapping[str, Residuals] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +138,7 @@ class Evaluation:
         importance_note: reason for missing importances; None if these were measured.
         largest_errors: rows with the largest errors.
         out_of_fold: evaluation of the out-of-fold answers; None for a model without folds.
+        of_targets: errors of the first of several targets, by name; empty for one target.
     """
 
     headline: str
@@ -149,10 +155,16 @@ class Evaluation:
     importance_note: str | None
     largest_errors: tuple[LargestError, ...]
     out_of_fold: FoldEvaluation | None = None
+    of_targets: Mapping[str, Residuals] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Converts to JSON types."""
         plain: dict[str, Any] = _listed(asdict(self))
+        for found in (plain, plain["out_of_fold"], *plain["largest_errors"]):
+            if found is not None:  # a model of one target has no such fields
+                for name in ("of_targets", "target"):
+                    if not found.get(name, True):
+                        del found[name]
         return plain
 
 
@@ -190,12 +202,13 @@ def evaluation_of(model: FittedModel, *, seed: int = 0, seconds: float | None = 
             else None
         ),
         calibration=calibration_of(answers, truth) if has_probabilities else None,
-        residuals=None if is_classification else residuals_of(truth, answers[:, 0].astype(np.float64), rng),
+        residuals=_residuals(model, truth, answers, rng),
         importances=importances,
         importance_rows=importance_rows,
         importance_note=importance_note,
         largest_errors=_largest_errors(model, rows, truth, answers),
         out_of_fold=None if model.out_of_fold is None else _of_folds(model, model.out_of_fold, rng),
+        of_targets=_residuals_of_targets(model, truth, answers, rng),
     )
 
 
@@ -206,8 +219,26 @@ def _of_folds(model: FittedModel, found: OutOfFold, rng: np.random.Generator) ->
         folds=int(found.fold.max()) + 1,
         confusion=_confusion(labels, truth, answers.argmax(axis=1)) if labels else None,
         calibration=calibration_of(answers, truth) if model.checkpoint.config.has_probabilities else None,
-        residuals=None if labels else residuals_of(truth, answers[:, 0].astype(np.float64), rng),
+        residuals=_residuals(model, truth, answers, rng),
+        of_targets=_residuals_of_targets(model, truth, answers, rng),
     )
+
+
+def _residuals(
+    model: FittedModel, truth: NDArray[Any], answers: NDArray[Any], rng: np.random.Generator
+) -> Residuals | None:
+    """Returns the errors of a regression of one target; None for other models."""
+    if model.table.labels or model.table.several_targets:
+        return None
+    return residuals_of(truth, answers[:, 0].astype(np.float64), rng)
+
+
+def _residuals_of_targets(
+    model: FittedModel, truth: NDArray[Any], answers: NDArray[Any], rng: np.random.Generator
+) -> dict[str, Residuals]:
+    """Returns the errors of the first of several targets by name; empty for one target."""
+    names = model.table.several_targets[:SHOWN_TARGETS]
+    return {name: residuals_of(truth[:, i], answers[:, i].astype(np.float64), rng) for i, name in enumerate(names)}
 
 
 def answers_of(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[Any]:
@@ -241,8 +272,9 @@ def _importances(
     if rows == 0:
         return (), 0, f"Not measured: {len(blocks):,} columns and a network of this size would take too long."
     chosen = np.arange(len(x)) if rows == len(x) else rng.choice(len(x), rows, replace=False)
-    if not model.table.labels and np.ptp(truth[chosen]) == 0:
-        return (), 0, "Not measured: the target has one value only in the test part."
+    if not model.table.labels and (np.ptp(truth[chosen], axis=0) == 0).any():
+        which = "a" if model.table.several_targets else "the"
+        return (), 0, f"Not measured: {which} target has one value only in the test part."
     found = importance.permutation_importance(
         network.answer,
         x[chosen],
@@ -258,6 +290,9 @@ def _trivial(model: FittedModel, truth: NDArray[Any]) -> float | None:
     seen = model.table.target[model.split.train]
     if model.table.labels:
         return float((truth == np.bincount(seen).argmax()).mean())
+    if truth.ndim == 2:
+        r2: float | None = model.constant_metrics().get("r2") if len(truth) == len(model.split.test) else None
+        return r2
     spread = float(np.square(truth - truth.mean()).sum())
     return 1 - float(np.square(truth - seen.mean()).sum()) / spread if spread > 0 else None
 
@@ -332,16 +367,22 @@ def _largest_errors(
         of_truth = answers[np.arange(len(truth)), truth]
         wrong = np.flatnonzero(answers.argmax(axis=1) != truth)
         order = wrong[np.argsort(of_truth[wrong], kind="stable")]
+        worst = np.zeros(len(truth), dtype=np.int64)
     else:
-        order = np.argsort(-np.abs(answers[:, 0] - truth), kind="stable")
+        spread = np.array([target.std for target in model.checkpoint.schema.values])
+        errors = np.abs(answers - truth.reshape(answers.shape)) / (spread if len(spread) > 1 else 1.0)
+        worst = errors.argmax(axis=1)  # (rows,) target with the greatest error
+        order = np.argsort(-errors.max(axis=1), kind="stable")
+        truth = truth.reshape(answers.shape)
     has_probabilities = model.checkpoint.config.has_probabilities
     return tuple(
         LargestError(
             row=int(rows[i]) + 1,
-            truth=labels[truth[i]] if labels else float(truth[i]),
-            answer=labels[answers[i].argmax()] if labels else float(answers[i, 0]),
+            truth=labels[truth[i]] if labels else float(truth[i, worst[i]]),
+            answer=labels[answers[i].argmax()] if labels else float(answers[i, worst[i]]),
             probability=float(of_truth[i]) if has_probabilities else None,
             features=model.table.example(int(rows[i])),
+            target=model.table.several_targets[worst[i]] if model.table.several_targets else None,
         )
         for i in order[:LARGEST_ERRORS]
     )

@@ -30,8 +30,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def metric_name(name: str) -> str:
-    """Returns the name of a metric in words."""
-    return METRIC_NAMES.get(name, name.replace("_", " "))
+    """Returns the name of a metric in words, without a change of the name of a target after ` of `."""
+    metric, of, target = name.partition(" of ")
+    return METRIC_NAMES.get(metric, metric.replace("_", " ")) + of + target
 
 
 def figure(value: object) -> str:

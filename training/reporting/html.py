@@ -8,6 +8,7 @@ from html import escape
 from models.network.summary import summarize
 from training.data.split import PARTS
 from training.fitted_model import FittedModel
+from training.metrics import metrics_by_name
 from training.reporting import class_sections, page
 from training.reporting.charts import Chart
 from training.reporting.comparison import Comparison
@@ -16,7 +17,14 @@ from training.reporting.evaluation import Calibration, Confusion, Evaluation, Fo
 from training.reporting.figures import apart, columns_table, figure, metric_name, plainly
 from training.reporting.importance import REPEATS, Importance
 from training.reporting.report_charts import learning_curves, reliability_chart, residual_charts, residuals_in_words
-from training.reporting.sentences import beside_constant, epoch_in_words, keeping, losses_explained, teacher_settings
+from training.reporting.sentences import (
+    beside_constant,
+    epoch_in_words,
+    keeping,
+    losses_explained,
+    teacher_settings,
+    units_of_several,
+)
 from training.run_parts import hyperparameters_of, outcome_of, parameters_of
 
 _BARS = 25  # columns whose importance is shown
@@ -93,15 +101,11 @@ def _learning_curves(model: FittedModel) -> Iterable[str]:
 
 
 def _metrics(model: FittedModel) -> str:
-    names = dict.fromkeys(name for part in PARTS for name in model.metrics[part])
-    constant = model.constant_metrics()
-    rows = [
-        (metric_name(name), _cell(constant.get(name)), *(_cell(model.metrics[part].get(name)) for part in PARTS))
-        for name in names
-    ]
-    return page.paragraph(beside_constant(model)) + page.table(
-        ("", "constant answer, test", *PARTS), rows, numbers=(1, 2, 3, 4)
-    )
+    found = metrics_by_name(model.constant_metrics(), model.metrics, PARTS)
+    rows = [(plainly(metric_name(name)), *map(_cell, values)) for name, *values in found]
+    table = page.table(("", "constant answer, test", *PARTS), rows, numbers=(1, 2, 3, 4))
+    said = units_of_several(model)
+    return page.paragraph(beside_constant(model)) + table + (page.paragraph(said, faint=True) if said else "")
 
 
 def _baselines(comparison: Comparison | None) -> Iterable[str]:
@@ -128,7 +132,10 @@ def _tested(evaluation: Evaluation) -> str:
 
 
 def _answers(evaluation: Evaluation | FoldEvaluation) -> Iterable[str]:
-    return (_confusion(evaluation.confusion), _residuals(evaluation.residuals))
+    of_targets = (
+        page.paragraph(f"Target {plainly(name)}:") + _residuals(found) for name, found in evaluation.of_targets.items()
+    )
+    return (_confusion(evaluation.confusion), _residuals(evaluation.residuals), *of_targets)
 
 
 def _configurations(model: FittedModel) -> Iterable[str]:
@@ -251,7 +258,8 @@ def _largest_errors(evaluation: Evaluation, *, shows_rows: bool) -> str:
     columns = [importance.column for importance in evaluation.importances] or list(errors[0].features)
     columns = columns[:_ERROR_COLUMNS] if shows_rows else []
     has_probability = errors[0].probability is not None
-    head = ("row", "true", "answer", *(["p(true)"] if has_probability else []), *map(plainly, columns))
+    of_target = [] if errors[0].target is None else ["target"]
+    head = ("row", *of_target, "true", "answer", *(["p(true)"] if has_probability else []), *map(plainly, columns))
     hint = "" if shows_rows else page.paragraph("--examples rows shows these rows' columns here.", faint=True)
     return page.table(head, [_error_row(error, columns) for error in errors]) + hint
 
@@ -262,7 +270,8 @@ def _error_row(error: LargestError, columns: list[str]) -> list[str]:
     answers = [error.truth, error.answer]
     if isinstance(error.truth, float) and isinstance(error.answer, float):
         answers = [apart(value, error.answer - error.truth) for value in (error.truth, error.answer)]
-    return [f"{error.row:,}", *map(plainly, answers), *probability, *features]
+    target = [] if error.target is None else [plainly(error.target)]
+    return [f"{error.row:,}", *target, *map(plainly, answers), *probability, *features]
 
 
 def _columns(model: FittedModel) -> str:

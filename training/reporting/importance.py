@@ -120,8 +120,16 @@ def rows_in_time(answer: Answer, x: NDArray[np.float32], *, columns: int, second
 
 
 def score_of(headline: str, truth: NDArray[Any]) -> Score:
-    """Returns the main metric as a score of answers; `truth` is `(rows,)` class indices or values."""
+    """Returns the main metric as a score of answers: accuracy, or R² as the mean of the targets.
+
+    Args:
+        headline: name of the main metric.
+        truth: `(rows,)` class indices or values, or `(rows, targets)` values.
+    """
     if headline == "accuracy":
         return lambda answers: float((answers.argmax(axis=1) == truth).mean())
+    if truth.ndim == 2:
+        spreads = np.square(truth - truth.mean(axis=0)).sum(axis=0)  # (targets,)
+        return lambda answers: 1 - float((np.square(answers - truth).sum(axis=0) / spreads).mean())
     spread = float(np.square(truth - truth.mean()).sum())
     return lambda answers: 1 - float(np.square(answers[:, 0] - truth).sum()) / spread

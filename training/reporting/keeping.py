@@ -58,15 +58,29 @@ def trees_code(table: TrainingTable, source: str | Path | None, *, library: str 
         f"    return x{rename}",
         "",
         f"table = {_reading(source)}",
-        f"table = table.dropna(subset=[{table.target_name!r}])",
-        f"trees = {make}{kind}({options})",
-        f"trees.fit(features(table), table[{table.target_name!r}])",
+        f"table = table.dropna(subset={list(table.target_names)!r})",
+        *_training(table, f"{make}{kind}({options})"),
         f"joblib.dump(trees, {kept!r})  # loading such a file runs what is in it: load your own",
-        f"# Later: joblib.load({kept!r}).predict(features(frame))",
+        f"# Later: {_answering(table, f'joblib.load({kept!r})')}",
     ]
     if wide:
         lines.insert(4, f"# Left out, with more than {_MAX_CATEGORIES} categories: {', '.join(map(repr, wide))}")
     return "\n".join(lines)
+
+
+def _training(table: TrainingTable, estimator: str) -> list[str]:
+    """Returns the lines that train the trees, of several targets one estimator for each."""
+    if not table.several_targets:
+        return [f"trees = {estimator}", f"trees.fit(features(table), table[{table.target_name!r}])"]
+    names = list(table.several_targets)
+    return [f"trees = {{name: {estimator}.fit(features(table), table[name]) for name in {names!r}}}"]
+
+
+def _answering(table: TrainingTable, trees: str) -> str:
+    """Returns the expression that answers a data frame."""
+    if not table.several_targets:
+        return f"{trees}.predict(features(frame))"
+    return f"{{name: one.predict(features(frame)) for name, one in {trees}.items()}}"
 
 
 def _by_kind(table: TrainingTable) -> tuple[list[str], list[str], list[str], list[str]]:

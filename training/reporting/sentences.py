@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from training.fitted_model import FittedModel
-from training.metrics import DEVIANCES, FIGURES, answered_quantile
+from training.metrics import DEVIANCES, FIGURES, SHOWN_TARGETS, answered_quantile
 from training.reporting.comparison import LINEAR, TREES, Comparison
 from training.reporting.figures import figure, metric_name, plainly
 from training.reporting.keeping import KEEP_LINEAR
@@ -52,6 +52,19 @@ def beside_constant(model: FittedModel) -> str:
     return (
         f"{named} has log loss {figure(constant['log_loss'])} and accuracy {figure(constant['accuracy'])} on the test "
         f"part; this model has {figure(ours['log_loss'])} and {figure(ours['accuracy'])}{_no_better(worse)}"
+    )
+
+
+def units_of_several(model: FittedModel) -> str:
+    """Returns a sentence on the units of the figures of several targets; empty for one target."""
+    targets = model.table.several_targets
+    if not targets:
+        return ""
+    more = len(targets) - SHOWN_TARGETS
+    shown = f" Of the {len(targets):,} targets, the first {SHOWN_TARGETS} are shown." if more > 0 else ""
+    return (
+        "The errors of all targets together are in standard deviations of each target, and R² is the mean of the "
+        f"targets. The figures of one target are in its own unit.{shown}"
     )
 
 

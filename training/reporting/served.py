@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label
-from models.columns.schema import CategoricalColumn, ClassTarget, Column
+from models.columns.schema import CategoricalColumn, ClassTarget, Column, ValuesTarget
 from models.errors import DataError
 from models.model_version import ModelVersion
 from models.signing import trusted
@@ -110,7 +110,8 @@ def compare_with_served(
 
 def _check_target(served: str, old: Checkpoint, table: TrainingTable) -> None:
     target = old.schema.target
-    if target.name != table.target_name:
+    names = target.names if isinstance(target, ValuesTarget) else (target.name,)
+    if names != table.target_names:
         raise DataError(f"{served} predicts {target.name!r}, and this run {table.target_name!r}.")
     if isinstance(target, ClassTarget) != bool(table.labels):
         before, now = ("classes", "values") if not table.labels else ("values", "classes")
@@ -156,6 +157,16 @@ def _gains(
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Returns by measure the `(rows,)` contributions of the rows to the measure, of both models; more is better."""
     truth = table.target[rows]
+    if table.several_targets:
+        spreads = np.square(truth - truth.mean(axis=0)).mean(axis=0)  # (targets,)
+        varies = spreads > 0
+        if not varies.any():
+            raise DataError("each target has one value only in the test rows.")
+        new, old = (
+            -(np.square(values.astype(np.float64) - truth)[:, varies] / spreads[varies]).mean(axis=1)
+            for values in answers
+        )
+        return {"r2": (new, old)}
     if not table.labels:
         spread = float(np.square(truth - truth.mean()).mean())
         if spread == 0:

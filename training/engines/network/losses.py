@@ -19,7 +19,7 @@ class Loss(Protocol):
 
         Args:
             out: (k, b, w) output of the networks; with `gradient`, overwritten by ∂loss/∂out of each member's own loss.
-            target: (k, b) or (1, b) class indices or values.
+            target: (k, b) or (1, b) class indices or values; for several values, (k, b, w) or (1, b, w).
             weight: (k, b) or (1, b) weights of the rows, with mean 1 over the training part; None for 1.
             gradient: True to compute the gradient.
 
@@ -195,3 +195,24 @@ class SquaredError:
         if gradient:
             torch.mul(error, 2 / rows if weight is None else weight * (2 / rows), out=out[..., 0])
         return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)
+
+
+class MeanOfTargets:
+    """The mean over several targets of the loss of each, for networks with one output for each target."""
+
+    def __init__(self, loss: Loss) -> None:
+        """Builds the loss.
+
+        Args:
+            loss: loss of networks with one output.
+        """
+        self._loss = loss
+
+    def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
+        """Computes the loss, as in `Loss`; the targets are (k, b, w) or (1, b, w) values.
+
+        Each target of a row is a row of the loss of one target, with the weight of its row.
+        """
+        if weight is not None:
+            weight = weight[..., None].expand(*weight.shape, target.shape[-1]).flatten(1)
+        return self._loss(out.view(len(out), -1, 1), target.flatten(1), weight, gradient=gradient)

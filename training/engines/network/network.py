@@ -30,7 +30,7 @@ class MemberBatch:
     Attributes:
         dense: (k, b, numbers + flags) features, or (k, b, in_features) for a network without input stage.
         rows: (k, b, indices) row numbers in the embedding table; None without embeddings.
-        target: (k, b) class indices or values; (1, b) if all members have the same.
+        target: (k, b) class indices or values; (1, b) if all members have the same; (…, b, w) for several values.
         weight: (k, b) or (1, b) weights of the rows; None for equal weights.
         statistics: (k, b, indices, t) target statistics that the rows see in training; None for those of the table.
     """

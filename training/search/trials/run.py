@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def search(
     source: Any,
     *,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     name: str | None = None,
     task: Task | None = None,
     choices: ColumnChoices | None = None,

@@ -1,0 +1,54 @@
+"""The names of the columns to predict: one, or several of numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from models.columns.cell_text import tidy
+from models.columns.schema import MAX_TARGETS
+from models.errors import DataError
+from training.data.table import Table
+
+_LISTED = 5
+
+
+def target_names(table: Table, target: str | Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of the target columns, in the order of the outputs of the network.
+
+    Args:
+        table: table as read from its source.
+        target: name of a column, several names with commas between them, or a sequence of names. A text that is the
+            name of a column is one target, whatever commas it has.
+
+    Raises:
+        DataError: a name is not that of a column or occurs twice, or there are too many.
+    """
+    if isinstance(target, str):
+        whole = tidy(target)
+        names = [tidy(part) for part in whole.split(",")]
+        if whole in table.columns or not any(name in table.columns for name in names):
+            return (whole,)
+        if "" in names:
+            raise DataError(f"target {whole!r} has an empty name between its commas.")
+    else:
+        names = [tidy(name) for name in target]
+    if not names:
+        raise DataError("target has no name: name at least one column (--target).")
+    for name in names:
+        table.column(name)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"target {twice[0]!r} is named twice: name each column once.")
+    if len(names) > MAX_TARGETS:
+        raise DataError(f"there are {len(names):,} targets, and a model has at most {MAX_TARGETS:,}.")
+    return tuple(names)
+
+
+def listed_targets(names: Sequence[str]) -> str:
+    """Lists targets for a sentence: `'rent', 'sold' and 'cost'`; of many, the first few and the number of others."""
+    shown = [repr(name) for name in names]
+    if len(shown) == 1:
+        return shown[0]
+    if len(shown) > _LISTED:
+        return f"{', '.join(shown[: _LISTED - 1])} and {len(shown) - _LISTED + 1:,} more"
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
