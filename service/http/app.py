@@ -58,7 +58,11 @@ _CSV_ANSWERS = {
     "classifier": {
         "summary": "A line for each row, with the probabilities of a classifier",
         "value": "prediction,probability_0,probability_1\r\n1,0.013,0.987\r\n",
-    }
+    },
+    "several targets": {
+        "summary": "A column for each target of a regressor with several",
+        "value": "prediction_rent,prediction_cost\r\n12.5,-0.25\r\n",
+    },
 }
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

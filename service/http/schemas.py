@@ -47,7 +47,7 @@ class PredictResponse(BaseModel):
     predictions: list[Label] | list[list[float]] = Field(
         description="Classifiers: the most probable label of each row, with its type in the training data. Regressors: "
         "the value for each row, in the target's unit; of a model with several `targets`, a list of their values.",
-        examples=[["setosa"]],
+        examples=[["setosa"], [[12.5, -0.25]]],
     )
     probabilities: list[list[float]] | None = Field(
         None,
