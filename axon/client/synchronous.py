@@ -144,7 +144,8 @@ class Client:
             rows: rows of any type that `predict` takes.
             model: `name`, `name@version` or `name@alias`; None for the server's only model.
             background: rows to compare with, up to 100, of any such type; None for those that the model carries.
-            output: label whose probability is explained; None for the predicted label of each row.
+            output: label whose probability is explained, or name of one of several targets; None for the predicted
+                label of each row, or the first target.
             scale: `probability` or `logit`, for a classifier; None for the probability.
             kind: `exact` or `sampled`; None for exact wherever possible, which is up to 12 columns.
             samples: number of orders of a sampled explanation; None for the server's default.

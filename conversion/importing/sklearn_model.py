@@ -132,6 +132,11 @@ def _target(target: str | Sequence[str], layers: Layers, path: str) -> Target:
     if len(names) != layers.outputs:
         count = f"{layers.outputs} target{'s' if layers.outputs != 1 else ''}"
         raise ImportRefused(f"{path} has {count}: name each of them, in order, with target=[…].")
+    if layers.output == "exponential" and len(names) > 1:
+        raise ImportRefused(
+            f"{path} answers exponentials of {len(names)} targets, and Axon has that output for one target: publish a "
+            "model for each."
+        )
     return targets_of(names)
 
 

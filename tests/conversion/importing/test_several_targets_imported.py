@@ -225,6 +225,8 @@ def test_an_export_with_several_targets_comes_back(store: Store, tmp_path: Path)
 def test_names_that_do_not_fit_are_refused(store: Store, tmp_path: Path) -> None:
     named = {"columns": ["p", "q"]}
     several = LinearRegression().fit(X[["year"]], Y)
+    exponential = TransformedTargetRegressor(LinearRegression(), func=np.log, inverse_func=np.exp)
+    exponential.fit(X[["year"]], Y[:, :2] - Y[:, :2].min(axis=0) + 1)
     cases: list[tuple[Any, dict[str, Any], str]] = [
         (module(), named, r"3 outputs: name the classes with labels=\[…\], or the values with target=\[…\]"),
         (module(), {**named, "target": ["a", "b"]}, "3 outputs, and target= names 2 values"),
@@ -233,6 +235,7 @@ def test_names_that_do_not_fit_are_refused(store: Store, tmp_path: Path) -> None
         (module(), {**named, "target": []}, "a list of names, one for each value"),
         (several, {}, r"the model has 3 targets: name each of them, in order, with target=\[…\]"),
         (several, {"target": ["a", "b"]}, "the model has 3 targets"),
+        (exponential, {"target": ["a", "b"]}, "exponentials of 2 targets, and Axon has that output for one target"),
         (LinearRegression().fit(X[["year"]], Y[:, 0]), {"target": ["a", "b"]}, "the model has 1 target:"),
         (RidgeClassifier().fit(X[["year"]], X.city), {"target": ["a", "b"]}, "answers one class a row"),
         (graph(tmp_path), {}, "if they are values, name each with --target A,B"),
