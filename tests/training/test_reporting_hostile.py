@@ -12,6 +12,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from training.fit import fit
+from training.report import metrics_table, print_table
 from training.reporting.baselines import compare
 from training.reporting.card import model_card
 from training.reporting.evaluation import evaluation_of
@@ -101,3 +102,23 @@ def test_the_example_request_survives_the_shell_and_the_model_takes_it(hostile):
     request = json.loads(words[4])
     assert set(request["instances"][0]) == {" ".join(name.split()) for name in NAMES}
     assert model.predict(request["instances"])[0] in LABELS
+
+
+def test_the_names_of_several_targets_are_no_markup(capsys):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 120))
+    names = [SCRIPT, "[red]a|b `c` *d*"]
+    columns = {"a": a, "b": b, names[0]: a + 0.1 * rng.normal(size=120), names[1]: b + 0.1 * rng.normal(size=120)}
+    model = fit(pa.table(columns), target=names, name="hostile", engine="numpy", epochs=3)
+    evaluation = evaluation_of(model)
+    reader = Reader()
+    reader.feed(html_report(model, "hostile@1", evaluation))
+    assert "script" not in reader.tags
+    assert f"RMSE of {SCRIPT}" in "".join(reader.text)
+    page = MarkdownIt("commonmark").enable("table").render(model_card(model, "hostile@1", evaluation))
+    rendered = Reader()
+    rendered.feed(page)
+    assert "script" not in rendered.tags
+    assert f"RMSE of {names[1]}" in "".join(rendered.text)
+    print_table(metrics_table(model))
+    assert f"rmse of {names[1]}" in capsys.readouterr().out

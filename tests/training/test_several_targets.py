@@ -81,7 +81,14 @@ def truth(model: FittedModel, part: str = "test") -> np.ndarray:
     return houses()[list(TARGETS)].to_numpy()[getattr(model.split, part)]
 
 
-@pytest.mark.parametrize("settings", [CLASSIC, DEFAULT, {**QUICK, "epochs": 40, "hidden_sizes": (64,)}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(CLASSIC, marks=pytest.mark.slow),
+        pytest.param(DEFAULT, marks=pytest.mark.slow),
+        {**QUICK, "epochs": 40, "hidden_sizes": (64,)},
+    ],
+)
 def test_each_target_is_learned_as_well_as_alone(settings):
     model = fitted(**settings)
     assert isinstance(model.checkpoint.schema.target, ValuesTarget)
