@@ -89,7 +89,6 @@ def _run(arguments: argparse.Namespace) -> None:
         rows = _arrow(read_columns(schema.columns, table))
         with _progress(table.source) as progress:
             answer = _ask(client, rows, reference, table, progress, arguments)
-    targets: dict[str, Any] = {"targets": answer.targets} if answer.targets else {}
     predictions = Predictions(
         answers=answer.predictions,
         classes=answer.classes,
@@ -97,7 +96,7 @@ def _run(arguments: argparse.Namespace) -> None:
         unknown=answer.unknown,
         intervals=answer.intervals,
         sets=answer.sets,
-        **targets,
+        targets=answer.targets,
     )
     write_answers(arguments, table, predictions, write)
 

@@ -98,13 +98,12 @@ def test_a_refused_row_has_a_null_for_each_target(several: Store, rows: pa.Table
     assert axon.Scorer("homes", several, errors="skip")(gappy).num_rows == 2
 
 
-def test_intervals_are_those_of_each_target(several: Store, rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intervals_are_those_of_each_target(rows: pa.Table) -> None:
     from scoring.answer_columns import AnswerColumns
     from scoring.answering import BatchAnswerer
 
     # The rank of level 0.8 among 50 scores is ⌈51 · 0.8⌉ = 41.
     thresholds = SCORES[:, 40]
-    monkeypatch.setattr(Conformal, "threshold", lambda self, level: self.scores[:, 40])
     checkpoint = dataclasses.replace(CHECKPOINT, conformal=Conformal(50, SCORES))
     columns = AnswerColumns(checkpoint, intervals=0.8)
     assert columns.schema.names == [*NAMES, *BOUNDS]
