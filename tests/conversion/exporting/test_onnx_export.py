@@ -254,7 +254,7 @@ def encoded(session: onnxruntime.InferenceSession, moments: np.ndarray) -> np.nd
 
 
 def test_days_of_ten_thousand_years_have_their_parts(calendar_session: onnxruntime.InferenceSession) -> None:
-    days = np.arange(np.datetime64("0001-01-01"), np.datetime64("9999-12-31") + 1)
+    days = np.arange(np.datetime64("0001-01-01"), np.datetime64("9999-12-31") + np.timedelta64(1, "D"))
     hours = np.random.default_rng(0).integers(0, 24 * 3600 * 10**6, len(days)).astype("timedelta64[us]")
     moments = days.astype("datetime64[us]") + hours
     some = np.concatenate([moments[::17], moments[-400:], moments[:400]])

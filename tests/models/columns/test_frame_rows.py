@@ -27,7 +27,7 @@ KEY = uuid.UUID(int=5)
         (None, None),
         (pd.NA, None),
         (pd.NaT, None),
-        (np.datetime64("NaT"), None),
+        (np.datetime64("NaT", "us"), None),
         (np.timedelta64("NaT"), None),
         ("as it is ", "as it is "),
         (Decimal("1.5"), 1.5),
