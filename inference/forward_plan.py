@@ -141,6 +141,9 @@ class PlanBuilder:
         elif output == "exponential":
             y = self._scratch.matrix("output", self._rows, z.shape[1], packed=True)
             self.steps.append(partial(torch.exp, z, out=y))
+        elif output == "logistic":
+            y = self._scratch.matrix("output", self._rows, z.shape[1], packed=True)
+            self.steps.append(partial(torch.sigmoid, z, out=y))
         elif output == "argmax":
             y = self._scratch.matrix("output", self._rows, z.shape[1], packed=True)
             self.steps.append(partial(_choose, z, y))

@@ -93,7 +93,8 @@ class Answerer:
             # As the server does: bounds have the element type of the values, float32 unless the target has an origin.
             targets = self.targets
             values = answers[:, 0] if targets is None else answers
-            bounds = bounds_of(values, threshold, least=self.checkpoint.config.least_answer).astype(np.float64)
+            config = self.checkpoint.config
+            bounds = bounds_of(values, threshold, least=config.least_answer, most=config.most_answer).astype(np.float64)
             return CoveredAnswers(level=level, predictions=predictions, intervals=bounds, targets=targets)
         sets = sets_of(answers.astype(np.float32), threshold)
         labels = [[classes[i] for i in np.flatnonzero(row)] for row in sets]

@@ -172,7 +172,11 @@ def check_level(level: object) -> float:
 
 
 def bounds_of(
-    values: NDArray[Any], threshold: float | NDArray[np.float64], *, least: float | None = None
+    values: NDArray[Any],
+    threshold: float | NDArray[np.float64],
+    *,
+    least: float | None = None,
+    most: float | None = None,
 ) -> NDArray[Any]:
     """Returns the lower and the upper bound of each value, `(rows, 2)`, of the type of the values.
 
@@ -182,12 +186,14 @@ def bounds_of(
         values: `(rows,)` values of the model, or `(rows, targets)`.
         threshold: threshold of a level, or `(targets,)`.
         least: lower bound of true values, such as 0 for counts; None for no bound.
+        most: upper bound of true values, such as 1 for shares; None for no bound.
     """
     middle = values.astype(np.float64)
     bounds = np.stack((middle - threshold, middle + threshold), axis=-1)
     limits = np.finfo(values.dtype)
     lowest = float(limits.min) if least is None else least
-    return np.clip(bounds, lowest, float(limits.max)).astype(values.dtype)
+    highest = float(limits.max) if most is None else most
+    return np.clip(bounds, lowest, highest).astype(values.dtype)
 
 
 def sets_of(probabilities: NDArray[np.float32], threshold: float | NDArray[np.float64]) -> NDArray[np.bool_]:

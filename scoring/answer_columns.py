@@ -45,7 +45,7 @@ class AnswerColumns:
         if intervals is not None:
             self._threshold = threshold_of(checkpoint.conformal, intervals, "the model")
         target = checkpoint.schema.target
-        self._least = checkpoint.config.least_answer
+        self._least, self._most = checkpoint.config.least_answer, checkpoint.config.most_answer
         self._labels: pa.Array | None = None
         fields = []
         if isinstance(target, ClassTarget):
@@ -107,7 +107,7 @@ class AnswerColumns:
         if self._labels is None:
             columns = []
             for values, own in zip(answers.T, np.atleast_1d(threshold).tolist(), strict=True):
-                bounds = bounds_of(values, own, least=self._least)
+                bounds = bounds_of(values, own, least=self._least, most=self._most)
                 columns += [pa.array(np.ascontiguousarray(bounds[:, i]), pa.float64()) for i in (0, 1)]
             return columns
         # Few sets are different, so each text is written once.

@@ -323,7 +323,9 @@ class TrainConfig:
 
     @property
     def output_of_values(self) -> Output:
-        """Output of a regression's network: `exponential` for counts, durations and amounts, else `linear`."""
+        """Output of a regression's network: `exponential` for amounts, `logistic` for shares, else `linear`."""
+        if self.metric == "bernoulli":
+            return "logistic"
         return "exponential" if self.metric in METRICS_OF_LOGARITHMS else "linear"
 
     @property

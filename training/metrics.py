@@ -30,6 +30,7 @@ MetricFigure = Literal[
     "pinball_loss",
     "poisson_deviance",
     "gamma_deviance",
+    "bernoulli_deviance",
 ]
 
 HIGHER_IS_BETTER: tuple[MetricFigure, ...] = ("accuracy", "r2", "roc_auc", "balanced_accuracy", "f1_macro")
@@ -47,6 +48,7 @@ FIGURES: Mapping[Metric, MetricFigure] = {
     "quantile": "pinball_loss",
     "poisson": "poisson_deviance",
     "gamma": "gamma_deviance",
+    "bernoulli": "bernoulli_deviance",
 }
 # The main figure of a model, if there is space for only one.
 HEADLINE = {"classification": "accuracy", "regression": "r2"}
@@ -55,6 +57,7 @@ CALIBRATION_BINS = 15
 SHOWN_TARGETS = 20  # of several targets, those whose figures are shown to people
 
 _LEAST = float(np.finfo(np.float32).tiny)  # float32 may have rounded an answer to 0, which has no logarithm
+_LEAST_BELOW_ONE = float(np.finfo(np.float32).epsneg) / 2  # half of the distance from 1 to the number before
 
 
 def evaluate(
@@ -80,13 +83,11 @@ def evaluate(
         targets: targets of the values; needed if there are several.
     """
     if output in OUTPUTS_OF_VALUES and truth.ndim == 2:
-        return _of_several(answers.astype(np.float64), truth, targets, quantile)
+        return _of_several(answers.astype(np.float64), truth, targets, metric, quantile)
     if output in OUTPUTS_OF_VALUES:
         values = answers[:, 0].astype(np.float64)
         metrics: Metrics = {"rows": len(truth), **_regression(values, truth)}
-        figure = f"{metric}_deviance"
-        if figure in DEVIANCES and (values >= 0).all():  # answers below 0 have no deviance
-            return metrics | {figure: float(DEVIANCES[figure](values, truth).mean())}
+        metrics |= _of_deviance(values, truth, metric)
         return metrics if quantile is None else metrics | _of_quantile(values, truth, quantile)
     classes = answers.shape[1]
     guessed = answers.argmax(axis=1)
@@ -260,11 +261,39 @@ def gamma_deviances(values: NDArray[np.float64], truth: NDArray[np.float64]) -> 
     return 2 * (ratio - 1 - np.log(ratio))
 
 
+def bernoulli_deviances(values: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the Bernoulli deviance of each answer, twice its log loss: -2·(y·log(p) + (1 - y)·log(1 - p)).
+
+    Nelder & Wedderburn 1972, Generalized linear models.
+
+    Args:
+        values: answers p, of any shape; 0 and 1 count as the nearest that float32 tells apart from them.
+        truth: true values y between 0 and 1, of the same shape.
+    """
+    p = np.clip(values, _LEAST, 1 - _LEAST_BELOW_ONE)
+    return -2 * (truth * np.log(p) + (1 - truth) * np.log1p(-p))
+
+
 # The deviance of each row, by figure.
 DEVIANCES: Mapping[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]] = {
     "poisson_deviance": poisson_deviances,
     "gamma_deviance": gamma_deviances,
+    "bernoulli_deviance": bernoulli_deviances,
 }
+
+
+def _of_deviance(values: NDArray[np.float64], truth: NDArray[np.float64], metric: str | None) -> Metrics:
+    """Returns the mean deviance of one target if the metric is one and the answers have one.
+
+    With answers to a target of 0 and 1 comes the area under the ROC curve.
+    """
+    figure = f"{metric}_deviance"
+    if figure not in DEVIANCES or (values < 0).any() or (metric == "bernoulli" and (values > 1).any()):
+        return {}
+    metrics: Metrics = {figure: float(DEVIANCES[figure](values, truth).mean())}
+    if metric == "bernoulli" and set(np.unique(truth)) == {0.0, 1.0}:
+        metrics["roc_auc"] = _roc_auc(values, truth.astype(np.int64))
+    return metrics
 
 
 def _of_quantile(values: NDArray[np.float64], truth: NDArray[np.float64], quantile: float) -> Metrics:
@@ -305,7 +334,11 @@ def _regression(values: NDArray[np.float64], truth: NDArray[np.float64]) -> Metr
 
 
 def _of_several(
-    values: NDArray[np.float64], truth: NDArray[np.float64], targets: Sequence[NumericTarget], quantile: float | None
+    values: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    targets: Sequence[NumericTarget],
+    metric: str | None,
+    quantile: float | None,
 ) -> Metrics:
     """Returns the metrics of several targets.
 
@@ -313,11 +346,13 @@ def _of_several(
         values: `(rows, targets)` answers.
         truth: `(rows, targets)` true values.
         targets: targets, in order.
+        metric: metric that the model was trained for; None for no such metric.
         quantile: quantile that the model answers; None for a mean.
     """
     alone: dict[str, Metrics] = {}
     for target, own, true in zip(targets, values.T, truth.T, strict=True):
-        alone[target.name] = _regression(own, true) | ({} if quantile is None else _of_quantile(own, true, quantile))
+        figures = _regression(own, true) | _of_deviance(own, true, metric)
+        alone[target.name] = figures | ({} if quantile is None else _of_quantile(own, true, quantile))
     spread = np.array([target.std for target in targets])
     errors = (truth - values) / spread
     metrics: Metrics = {
@@ -325,8 +360,9 @@ def _of_several(
         "rmse": math.sqrt(float(np.square(errors).mean())),
         "mae": float(np.abs(errors).mean()),
     }
-    if explained := [figures["r2"] for figures in alone.values() if "r2" in figures]:
-        metrics["r2"] = float(np.mean(explained))
+    for name in ("r2", f"{metric}_deviance", "roc_auc"):
+        if found := [figures[name] for figures in alone.values() if name in figures]:
+            metrics[name] = float(np.mean(found))
     if quantile is not None:
         metrics |= {
             "pinball_loss": float(pinball_losses(errors, quantile).mean()),

@@ -36,6 +36,7 @@ _FIGURES = {
     "quantile": "pinball_loss",
     "poisson": "poisson_deviance",
     "gamma": "gamma_deviance",
+    "bernoulli": "bernoulli_deviance",
 }
 
 
@@ -183,7 +184,9 @@ def _figure_of_values(
 
     def figure(answers: Answers) -> Figure:
         if deviances is not None:
-            return (float(np.average(deviances(answers[:, 0].astype(np.float64), truth), weights=weight)),)
+            values = answers if truth.ndim == 2 else answers[:, 0]
+            losses = deviances(values.astype(np.float64), truth)
+            return (float(np.average(losses if losses.ndim == 1 else losses.mean(axis=1), weights=weight)),)
         errors = truth - answers[:, 0] if spread is None else (truth - answers) / spread
         if config.quantile is not None:
             return (mean_loss(pinball_losses(errors, config.quantile)),)

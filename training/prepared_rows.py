@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.columns.schema import CategoricalColumn, ClassTarget, Schema
 from models.errors import ConfigError, DataError
-from models.network.config import MLPConfig
+from models.network.config import MLPConfig, Output
 from models.network.inputs import InputConfig
 from training.config import TrainConfig
 from training.data.class_balance import class_balance
@@ -24,6 +25,12 @@ from training.engines.engine import Matrices
 from training.engines.target_statistics import statistics_size
 from training.recipes import MAX_ONE_HOT, PERIODIC_SIZE
 
+# Scaling of a target's values, by output of the network.
+_SCALINGS: Mapping[Output, Literal["standard", "mean", "none"]] = {
+    "linear": "standard",
+    "exponential": "mean",
+    "logistic": "none",
+}
 _DEFAULT_EMBEDDING_SIZE = 8  # size for tables without embeddings, since `InputConfig` requires one
 
 
@@ -88,7 +95,7 @@ def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = 
         scaling=config.scaling,
         max_one_hot=MAX_ONE_HOT if config.embedding_size else None,
         weights=table.weight,
-        target_scaling="mean" if config.output_of_values == "exponential" else "standard",
+        target_scaling=_SCALINGS[config.output_of_values],
     )
     return PreparedRows(
         split=split,
@@ -174,11 +181,13 @@ def check_target(table: TrainingTable, config: TrainConfig) -> None:
     """Checks that the metric of a run suits the target.
 
     Raises:
-        ConfigError: AUC is asked for any other number of classes than two, or a target of counts, durations or amounts
-            has a value that is none, or is not the only target.
+        ConfigError: AUC is asked for any other number of classes than two, a target of counts, durations or amounts
+            has a value that is none, or is not the only target, or a share is not between 0 and 1.
     """
     if config.output_of_values == "exponential" and not table.labels:
         _check_amounts(table, config.metric)
+    if config.output_of_values == "logistic" and not table.labels:
+        _check_shares(table)
     if config.metric == "auc" and len(table.labels) != 2:
         raise ConfigError(
             f"metric auc ranks two classes, and target {table.target_name!r} has {len(table.labels)}: log-loss is the "
@@ -207,6 +216,19 @@ def _check_amounts(table: TrainingTable, metric: str | None) -> None:
     raise ConfigError(
         f"metric {metric} is for {kind}, and target {name!r} has {one} ({len(wrong):,} such rows in all): {remedy}."
     )
+
+
+def _check_shares(table: TrainingTable) -> None:
+    """Refuses values that are not between 0 and 1."""
+    for name, values in zip(table.target_names, table.target.reshape(len(table.target), -1).T, strict=True):
+        wrong = np.flatnonzero((values < 0) | (values > 1))
+        if len(wrong):
+            among = " of those with a target" if table.choices.drop_missing_target else ""
+            raise ConfigError(
+                f"metric bernoulli is for targets of 0 and 1, and shares between them, and target {name!r} has "
+                f"{values[wrong[0]]:g} in row {wrong[0] + 1:,}{among} ({len(wrong):,} such rows in all): --metric rmse "
+                "takes any number."
+            )
 
 
 def _inputs(schema: Schema, config: TrainConfig) -> InputConfig:

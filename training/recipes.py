@@ -21,7 +21,18 @@ Scaling = Literal["standard", "robust"]
 Initializer = Literal["he", "xavier", "data"]
 Selection = Literal["loss", "error", "balanced-error", "auc", "last"]
 Metric = Literal[
-    "auc", "log-loss", "accuracy", "balanced-accuracy", "f1", "rmse", "mae", "r2", "quantile", "poisson", "gamma"
+    "auc",
+    "log-loss",
+    "accuracy",
+    "balanced-accuracy",
+    "f1",
+    "rmse",
+    "mae",
+    "r2",
+    "quantile",
+    "poisson",
+    "gamma",
+    "bernoulli",
 ]
 Precision = Literal["float32", "bfloat16"]
 
@@ -120,8 +131,9 @@ _BY_METRIC: Mapping[Metric, Mapping[str, Any]] = {
     # A step in the logarithm of an answer goes further than one in the answer: docs/decisions/0071.
     "poisson": {"learning_rate": 0.03},
     "gamma": {"learning_rate": 0.03},
+    "bernoulli": {"learning_rate": 0.04},  # that of classes, which have the same loss
 }
-METRICS_OF_VALUES: tuple[Metric, ...] = ("rmse", "mae", "r2", "quantile", "poisson", "gamma")
+METRICS_OF_VALUES: tuple[Metric, ...] = ("rmse", "mae", "r2", "quantile", "poisson", "gamma", "bernoulli")
 # Metrics whose networks learn the logarithm of the answer: of counts, and of durations and amounts.
 METRICS_OF_LOGARITHMS: tuple[Metric, ...] = ("poisson", "gamma")
 # If a class is rare, the number of errors hardly depends on how well an epoch estimates the rare class's probability,

@@ -24,6 +24,7 @@ OUTPUTS: Mapping[NetworkOutput, tuple[str, Mapping[str, str]]] = MappingProxyTyp
         "softmax": ("softmax(network(x, w))", {_FUNCTIONAL: "softmax"}),
         "linear": ("network(x, w)", {}),
         "exponential": ("exponential(network(x, w))", {_FUNCTIONAL: "exponential"}),
+        "logistic": ("sigmoid(network(x, w))", {_FUNCTIONAL: "sigmoid"}),
         "sigmoid": ("two_shares(network(x, w))", {STAGES: "two_shares"}),
         "argmax": ("chosen(network(x, w))", {STAGES: "chosen"}),
         "step": ("both_classes(step(network(x, w)))", {_FUNCTIONAL: "step", STAGES: "both_classes"}),

@@ -124,6 +124,7 @@ OUTPUTS: Mapping[NetworkOutput, Callable[[Graph, str, int], str]] = MappingProxy
         "softmax": lambda graph, z, _: graph.op("Softmax", z, axis=1),
         "linear": lambda graph, z, _: z,
         "exponential": lambda graph, z, _: graph.op("Exp", z),
+        "logistic": lambda graph, z, _: graph.op("Sigmoid", z),
         "step": _step,
         "sigmoid": _sigmoid,
         "argmax": _argmax,

@@ -68,6 +68,7 @@ OUTPUTS: Mapping[NetworkOutput, str] = MappingProxyType(
         "softmax": "z.softmax(dim=-1)",
         "linear": "z",
         "exponential": "z.exp()",
+        "logistic": "z.sigmoid()",
         "sigmoid": "torch.cat([-z, z], dim=-1).sigmoid()",
         # An output that is not finite gives NaN, and not a class.
         "argmax": "torch.zeros_like(z).scatter(-1, z.argmax(dim=-1, keepdim=True), 1.0) + 0 * z",

@@ -34,13 +34,16 @@ LayerActivation = Literal[
 ]
 Normalization = Literal["none", "batch", "layer"]
 Initialization = Literal["he", "xavier"]
-Output = Literal["softmax", "linear", "exponential", "step"]
+Output = Literal["softmax", "linear", "exponential", "logistic", "step"]
 # Every function after a network's last layer. `sigmoid` (one unit, two classes) and `argmax` (the class of the largest
 # output, without probabilities) come with foreign models.
 NetworkOutput = Literal[Output, "sigmoid", "argmax"]
 LayerKind = Literal["inputs", "linear", "batch_norm", "layer_norm", "activation", "dropout"]
 Task = Literal["classification", "regression"]
-OUTPUTS_OF_VALUES: tuple[NetworkOutput, ...] = ("linear", "exponential")
+OUTPUTS_OF_VALUES: tuple[NetworkOutput, ...] = ("linear", "exponential", "logistic")
+# Bounds of the true values, by output; no bounds for other outputs.
+LEAST_ANSWERS: Mapping[NetworkOutput, float] = {"exponential": 0.0, "logistic": 0.0}
+MOST_ANSWERS: Mapping[NetworkOutput, float] = {"logistic": 1.0}
 
 # Bounds on a config: without them, a hostile or mistyped header could ask for terabytes.
 MAX_LAYERS = 1_000
@@ -255,8 +258,13 @@ class MLPConfig:
 
     @property
     def least_answer(self) -> float | None:
-        """Lower bound of the true values: 0 for an exponential output; None for classes and values without a bound."""
-        return 0.0 if self.output == "exponential" else None
+        """Lower bound of the true values, None for classes and values without a bound."""
+        return LEAST_ANSWERS.get(self.output)
+
+    @property
+    def most_answer(self) -> float | None:
+        """Upper bound of the true values, None for classes and values without a bound."""
+        return MOST_ANSWERS.get(self.output)
 
     @property
     def n_classes(self) -> int | None:

@@ -115,8 +115,8 @@ class InferenceNetwork:
             There is an Affine among them, and an InputStage comes first. The answer is the mean of the members'
             answers.
         weights: whole number with the weight of each member in the mean; None for equal weights.
-        output: function after a member's last stage: `softmax`, `linear` (none), `exponential`, `step`, `sigmoid` or
-            `argmax`.
+        output: function after a member's last stage: `softmax`, `linear` (none), `exponential`, `logistic`, `step`,
+            `sigmoid` or `argmax`.
         in_features: number of features of an encoded row.
         out_features: number of columns of the answer; 2 for `step` and `sigmoid`, which answer [1 - ŷ, ŷ].
         clamp: smallest and largest answer of a regression, a number each, or (out_features,) for several values; None
@@ -213,6 +213,8 @@ class InferenceNetwork:
                 return chosen + 0 * x
             case "exponential":
                 return np.float32(self.factor) * functional.exponential(x).astype(np.float32, copy=False)
+            case "logistic":
+                return functional.sigmoid(x).astype(np.float32, copy=False)
             case "linear":
                 return x
 
@@ -265,6 +267,8 @@ def fuse(
         )
     if config.output not in OUTPUTS_OF_VALUES and (target_std != 1).any():
         raise ConfigError(f"output_std rescales a regression's values, not a {config.output} output.")
+    if config.output == "logistic" and (target_std != 1).any():
+        raise ConfigError("a logistic output is a share between 0 and 1, and has no output_std.")
     if config.clamp and output_range is None:
         raise ConfigError("a network that clamps its values needs the output_range to keep them in.")
     checked = {name: _finite(name, tensor.astype(np.float64)) for name, tensor in tensors.items()}

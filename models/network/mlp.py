@@ -137,8 +137,8 @@ class MLP(nn.Module):
             x: (rows, in_features)
 
         Returns:
-            softmax: class probabilities (rows, out_features); step: [1 - ŷ, ŷ] (rows, 2); linear and exponential:
-            values (rows, out_features), in the unit of training and not clamped.
+            softmax: class probabilities (rows, out_features); step: [1 - ŷ, ŷ] (rows, 2); linear, exponential
+            and logistic: values (rows, out_features), in the unit of training and not clamped.
         """
         out: Tensor = self(x)
         match self.config.output:
@@ -149,6 +149,8 @@ class MLP(nn.Module):
                 return torch.cat([1 - fired, fired], dim=-1)
             case "exponential":
                 return torch.exp(out)
+            case "logistic":
+                return torch.sigmoid(out)
             case _:
                 return out
 

@@ -210,5 +210,5 @@ def _check_supported(config: MLPConfig) -> None:
             raise ConfigError(f"the NumPy MLP has no {name}: use the PyTorch module.")
     if config.output == "step":
         raise ConfigError("the NumPy MLP cannot train a step output, whose derivative is 0; use the Perceptron.")
-    if config.output == "exponential":
-        raise ConfigError("the NumPy MLP has no exponential output: use the PyTorch module.")
+    if config.output in ("exponential", "logistic"):
+        raise ConfigError(f"the NumPy MLP has no {config.output} output: use the PyTorch module.")

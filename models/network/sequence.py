@@ -15,9 +15,11 @@ from typing import Any, Literal, cast, get_args
 
 from models.errors import ConfigError
 from models.network.config import (
+    LEAST_ANSWERS,
     MAX_FEATURES,
     MAX_LAYERS,
     MAX_PARAMETERS,
+    MOST_ANSWERS,
     NORMALIZATION_EPS,
     OUTPUTS_OF_VALUES,
     LayerActivation,
@@ -233,8 +235,13 @@ class SequenceConfig:
 
     @property
     def least_answer(self) -> float | None:
-        """Lower bound of the true values: 0 for an exponential output; None for classes and values without a bound."""
-        return 0.0 if self.output == "exponential" else None
+        """Lower bound of the true values, None for classes and values without a bound."""
+        return LEAST_ANSWERS.get(self.output)
+
+    @property
+    def most_answer(self) -> float | None:
+        """Upper bound of the true values, None for classes and values without a bound."""
+        return MOST_ANSWERS.get(self.output)
 
     @property
     def has_probabilities(self) -> bool:

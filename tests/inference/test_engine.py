@@ -117,7 +117,7 @@ def rows_of(n: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
     sizes=st.lists(st.integers(1, 70), min_size=2, max_size=5).map(tuple),
     activation=st.sampled_from(get_args(Activation)),
     normalization=st.sampled_from(get_args(Normalization)),
-    output=st.sampled_from(["softmax", "linear", "exponential", "step"]),
+    output=st.sampled_from(["softmax", "linear", "exponential", "logistic", "step"]),
     rows=st.integers(1, 200),
     seed=st.integers(0, 100),
 )

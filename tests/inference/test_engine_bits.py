@@ -69,7 +69,7 @@ def in_a_batch(network: DeviceNetwork, rows: Float32Array, batch: int, rng: np.r
     sizes=st.lists(st.integers(1, 150) | st.sampled_from([16, 31, 64, 403]), min_size=2, max_size=4).map(tuple),
     activation=st.sampled_from(get_args(Activation)),
     normalization=st.sampled_from(get_args(Normalization)),
-    output=st.sampled_from(["softmax", "linear", "exponential", "step"]),
+    output=st.sampled_from(["softmax", "linear", "exponential", "logistic", "step"]),
     batches=st.lists(st.integers(1, 64) | st.integers(1, 2600), min_size=4, max_size=8),
     seed=st.integers(0, 10_000),
 )

@@ -51,7 +51,8 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--metric",
         help="what the run is for (loss, smoothing, activation, best epoch and decision follow it; poisson is for "
-        "counts, gamma for durations and amounts): " + ", ".join(get_args(Metric)),
+        "counts, gamma for durations and amounts, bernoulli for columns of 0 and 1 and for shares): "
+        + ", ".join(get_args(Metric)),
         default=argparse.SUPPRESS,
         **_choice(Metric),
     )

@@ -56,7 +56,7 @@ def fit_schema(
     scaling: Scaling = "standard",
     max_one_hot: int | None = None,
     weights: NDArray[np.float64] | None = None,
-    target_scaling: Literal["standard", "mean"] = "standard",
+    target_scaling: Literal["standard", "mean", "none"] = "standard",
 ) -> Schema:
     """Fits the schema of a table: the columns with the statistics of the training part.
 
@@ -75,7 +75,7 @@ def fit_schema(
         weights: `(rows,)` weights of all rows of the table in means, quantiles and deviations, not negative. Statistics
             of values whose rows all have weight 0 are computed without weights.
         target_scaling: `standard` centres the target's values at their mean and divides by their standard deviation;
-            `mean` divides values of 0 or more by their mean.
+            `mean` divides values of 0 or more by their mean; `none` leaves them as they are.
 
     Raises:
         DataError: a column has no value in the training part.
@@ -198,7 +198,7 @@ class _Fit:
     max_one_hot: int | None
     unknown: Literal["refuse", "ignore"]
     weights: NDArray[np.float64] | None
-    target_scaling: Literal["standard", "mean"]
+    target_scaling: Literal["standard", "mean", "none"]
 
     def column(self, name: str, values: Values) -> Column:
         if isinstance(values, DictionaryColumn) or values.dtype.kind == "O":
@@ -222,6 +222,8 @@ class _Fit:
             if mean <= 0:
                 raise DataError(f"target {name!r} is 0 in every row of the training part.")
             mean, std = 0.0, mean
+        if self.target_scaling == "none":
+            mean, std = 0.0, 1.0
         spread = "mean" if self.target_scaling == "mean" else "standard deviation"
         if not _LEAST_SPREAD <= std <= _GREATEST_SPREAD:
             raise DataError(

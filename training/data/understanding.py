@@ -237,7 +237,7 @@ def _read_targets(columns: Sequence[RawColumn], task: Task | None) -> tuple[Clas
 
 
 def read_one_of_targets(column: RawColumn, task: Task | None) -> NDArray[np.float64]:
-    """Reads one of several targets: `(rows,)` numbers.
+    """Reads one of several targets: `(rows,)` numbers; true and false are 1 and 0.
 
     Raises:
         DataError: the target holds names, has a gap or one value only.
@@ -246,10 +246,14 @@ def read_one_of_targets(column: RawColumn, task: Task | None) -> NDArray[np.floa
     alone = f"predict it alone, as classes ({typed('--target', column.name)})"
     numbers = column.numbers(forced=False, remedy=alone)
     if numbers is None and (not column.is_string or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS):
-        raise DataError(
-            f"{column.called} holds names ({column.names()[0]!r} at {column.at(0)}), and each of several targets is "
-            f"of numbers: {alone}."
-        )
+        names = column.names()
+        if set(names.names) != {"false", "true"}:
+            raise DataError(
+                f"{column.called} holds names ({names[0]!r} at {column.at(0)}), and each of several targets is of "
+                f"numbers: write 0 and 1 for no and yes, or {alone}."
+            )
+        column.remarks.append("holds true and false, which are read as 1 and 0.")
+        return np.array([name == "true" for name in names.names], dtype=np.float64)[names.codes]
     numbers = _target_numbers(column, "regression", remedy=alone)
     assert numbers is not None  # noqa: S101 -- a regression target without numbers is refused
     _check_values(column, numbers)

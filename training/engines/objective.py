@@ -6,6 +6,7 @@ from torch import Tensor
 
 from training.config import TrainConfig
 from training.engines.network.losses import (
+    BernoulliDeviance,
     CrossEntropy,
     GammaDeviance,
     Loss,
@@ -58,4 +59,6 @@ def _loss_of_values(config: TrainConfig, largest: float) -> Loss:
         return PoissonDeviance(largest)
     if config.metric == "gamma":
         return GammaDeviance()
+    if config.metric == "bernoulli":
+        return BernoulliDeviance()
     return PinballLoss(0.5, scale=2.0) if config.metric == "mae" else SquaredError()

@@ -21,6 +21,7 @@ METRIC_NAMES = {
     "mae": "mean absolute error",
     "poisson_deviance": "Poisson deviance",
     "gamma_deviance": "gamma deviance",
+    "bernoulli_deviance": "Bernoulli deviance",
 }
 
 _SHOWN_CATEGORIES = 6

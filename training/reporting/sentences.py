@@ -62,6 +62,8 @@ def units_of_several(model: FittedModel) -> str:
         return ""
     more = len(targets) - SHOWN_TARGETS
     shown = f" Of the {len(targets):,} targets, the first {SHOWN_TARGETS} are shown." if more > 0 else ""
+    if model.checkpoint.config.output == "logistic":
+        return f"The figures without a name are the means of the targets.{shown}"
     return (
         "The errors of all targets together are in standard deviations of each target, and R² is the mean of the "
         f"targets. The figures of one target are in its own unit.{shown}"

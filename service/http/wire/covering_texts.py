@@ -41,7 +41,8 @@ class CoveringTexts:
         """
         served = self._served
         values = target_values(matrix, served.origin)
-        return bounds_of(values, self._threshold(level), least=served.config.least_answer)
+        least, most = served.config.least_answer, served.config.most_answer
+        return bounds_of(values, self._threshold(level), least=least, most=most)
 
     def sets(self, matrix: NDArray[np.float32], level: float) -> NDArray[np.bool_]:
         """Returns the set of each row of a classifier, `(rows, classes)`.

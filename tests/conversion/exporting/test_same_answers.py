@@ -33,7 +33,7 @@ from serving import SEVERAL
 
 from models.checkpoint import Checkpoint
 from models.columns.column import CategoricalColumn
-from models.columns.schema import ClassTarget, Schema, Target, ValuesTarget
+from models.columns.schema import ClassTarget, NumericTarget, Schema, Target, ValuesTarget
 from models.network.config import Activation, LayerActivation
 from models.network.layer_activations import TYPES
 from models.network.sequence import SequenceConfig, SequenceLayer
@@ -41,6 +41,9 @@ from models.network.sequence import SequenceConfig, SequenceLayer
 EMBEDDED = embedded_columns()
 MIXED = mixed_columns()
 NEAR = ValuesTarget(targets=(PRICE, replace(PRICE, name="cost", mean=-0.2, std=0.05, minimum=-1, maximum=0)))
+SHARES = ValuesTarget(
+    targets=tuple(NumericTarget(name=name, mean=0, std=1, minimum=0, maximum=1) for name in ("rain", "wind"))
+)
 BUYS = ClassTarget(name="buys", labels=(False, True))
 CONSTANTS: list[tuple[LayerActivation, tuple[float, ...]]] = [
     ("leaky_relu", (0.3,)),
@@ -79,6 +82,8 @@ CASES: dict[str, Checkpoint] = {
     "weighted members, clamp": made(MIXED, FAR_PRICE, 16, clamp=True, members=2, member_weights=(1, 3)),
     "counts": made(MIXED, VISITS, 16, output="exponential", activation="mish"),
     "counts, clamp": made(MIXED, VISITS, 16, output="exponential", clamp=True, members=2, member_weights=(1, 3)),
+    "shares": made(MIXED, SHARES, 16, output="logistic", activation="mish", members=2),
+    "one share, clamp": made(MIXED, SHARES.targets[0], 16, output="logistic", clamp=True),
     "far target": made(MIXED, FAR_PRICE, 16, activation="silu"),
     "far target, clamp": made(MIXED, FAR_PRICE, 16, clamp=True),
     "several targets": made(MIXED, SEVERAL, 24, 16, normalization="batch", activation="gelu"),

@@ -340,6 +340,17 @@ def test_tensors_that_cannot_be_served_are_named(name, value, message):
         fuse(config, tensors)
 
 
+def test_a_logistic_output_answers_shares_and_has_no_scale():
+    config = MLPConfig(layer_sizes=(3, 5, 2), output="logistic", activation="tanh")
+    tensors = MLP(config, generator=torch.Generator().manual_seed(0)).to_tensors()
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    plain = MLP.from_tensors(config, tensors).eval()(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(fuse(config, tensors).forward(x), 1 / (1 + np.exp(-plain)), rtol=1e-5)
+    for wrong in ({"output_mean": 2.0}, {"output_origin": 2.0}, {"output_std": 2.0}):
+        with pytest.raises(ConfigError, match="logistic"):
+            fuse(config, tensors, **wrong)
+
+
 def test_an_exponential_output_multiplies_by_the_targets_mean():
     config = MLPConfig(layer_sizes=(3, 5, 1), output="exponential", activation="tanh")
     tensors = MLP(config, generator=torch.Generator().manual_seed(0)).to_tensors()

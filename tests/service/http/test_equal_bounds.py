@@ -30,6 +30,7 @@ SCORES = Conformal(50, np.round(np.linspace(0.01, 7, 50) ** 1.5, 6))
 TARGETS = {
     "plain": NumericTarget(name="price", mean=60, std=20, minimum=-1e3, maximum=1e3),
     "counts": NumericTarget(name="visits", mean=0, std=20, minimum=0, maximum=1e3),
+    "share": NumericTarget(name="rain", mean=0, std=1, minimum=0, maximum=1),
     "origin": NumericTarget(name="time", mean=1.7e9, std=90, minimum=1.6e9, maximum=1.8e9, origin=1.7e9),
 }
 
@@ -39,10 +40,8 @@ def test_the_same_answer_has_the_same_bounds_everywhere(kind: str, tmp_path: Pat
     target = TARGETS[kind]
     schema = Schema(columns=(numeric("x"),), target=target)
     checkpoint = dataclasses.replace(make_checkpoint(schema, 8), conformal=SCORES)
-    if kind == "counts":
-        checkpoint = dataclasses.replace(
-            checkpoint, config=dataclasses.replace(checkpoint.config, output="exponential")
-        )
+    if output := {"counts": "exponential", "share": "logistic"}.get(kind):
+        checkpoint = dataclasses.replace(checkpoint, config=dataclasses.replace(checkpoint.config, output=output))
     served = ServedVersion(
         Store(tmp_path).publish("model", checkpoint), (0, 0, 0), ModelMetrics("model", "1", lambda _: None)
     )
@@ -50,7 +49,8 @@ def test_the_same_answer_has_the_same_bounds_everywhere(kind: str, tmp_path: Pat
     answers = in_unit(matrix, target.origin)
     covered = Answerer(checkpoint).covered(answers, LEVEL)
     assert covered.intervals is not None
-    assert kind != "counts" or covered.intervals.min() == 0
+    assert kind not in ("counts", "share") or covered.intervals.min() == 0
+    assert kind != "share" or covered.intervals.max() == 1
     columns = AnswerColumns(checkpoint, intervals=LEVEL)
     form = AnswerForm(level=LEVEL)
 

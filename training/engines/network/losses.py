@@ -184,6 +184,23 @@ class GammaDeviance:
         return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)
 
 
+class BernoulliDeviance:
+    """The deviance of the Bernoulli distribution (Nelder & Wedderburn 1972), twice the log loss, for p = σ(out).
+
+    Of shares y between 0 and 1, and of answers of a teacher, it is smallest for p = y, but not 0.
+    """
+
+    def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
+        """Computes the loss, as in `Loss`; the targets are 0 and 1, or shares between them."""
+        rows = out.shape[1]
+        odds = out[..., 0]  # (k, b), logarithms
+        loss = 2 * (torch.nn.functional.softplus(odds) - target * odds)
+        if gradient:
+            error = torch.sigmoid(odds) - target
+            torch.mul(error, 2 / rows if weight is None else weight * (2 / rows), out=odds)
+        return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)
+
+
 class SquaredError:
     """The squared error, (out - target)², of networks with one output."""
 

@@ -39,7 +39,7 @@ def standard_error(model: FittedModel, figure: MetricFigure) -> float | None:
         of_truth = answers[np.arange(len(rows)), truth]
         return _of_mean(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)))
     if figure in DEVIANCES:
-        return _of_mean(DEVIANCES[figure](answers[:, 0], truth))
+        return _of_mean(_of_rows(DEVIANCES[figure](answers if truth.ndim == 2 else answers[:, 0], truth)))
     values = checkpoint.schema.values
     is_one = len(values) == 1
     # Several targets: (rows, targets) errors in standard deviations of each, as the figures are.
