@@ -2,8 +2,8 @@
 
     python -m benchmarks.labels
 
-The tables are scikit-learn's `make_multilabel_classification`. Each method sees the same 1,500 rows and answers the same
-500; the figures are means over the labels. One thread.
+The tables are scikit-learn's `make_multilabel_classification`. Each method sees the same 1,500 rows and answers the
+same 500; the figures are means over the labels. One thread.
 """
 
 from __future__ import annotations

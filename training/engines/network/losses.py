@@ -191,7 +191,7 @@ class BernoulliDeviance:
     """
 
     def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
-        """Computes the loss, as in `Loss`; the targets are 0 and 1, or shares between them."""
+        """Computes the loss, as in `Loss`; the targets are shares from 0 to 1."""
         rows = out.shape[1]
         odds = out[..., 0]  # (k, b), logarithms
         loss = 2 * (torch.nn.functional.softplus(odds) - target * odds)
