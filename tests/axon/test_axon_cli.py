@@ -29,6 +29,8 @@ from models.installation import missing_part
 from service.__main__ import main as serve
 from training.commands import publishing, study
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 HEAVY = {
@@ -223,7 +225,6 @@ def on_terminal(*arguments, cwd, **environment):
 COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;[0-9;]*)?m")
 
 
-@pytest.mark.slow
 def test_no_color_is_honoured(tmp_path):
     fit = ("fit", "xor", "--engine", "numpy", "--epochs", "2", "--no-report", "--store", str(tmp_path / "store"))
     assert COLOUR.search(on_terminal(*fit, cwd=tmp_path))
@@ -232,7 +233,6 @@ def test_no_color_is_honoured(tmp_path):
     assert not COLOUR.search(shown)
 
 
-@pytest.mark.slow
 def test_fit_and_serve_from_one_command(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -17,6 +17,8 @@ import axon
 from axon.cli import main
 from models.store import Store
 
+pytestmark = pytest.mark.slow
+
 EVERY_FORM = (".parquet", ".arrow", ".arrows", ".csv", ".csv.gz")
 
 

@@ -21,6 +21,8 @@ from service.api_heartbeats import HangWatch, Heartbeats, _weight
 from service.api_supervisor import ApiSupervisor, CrashLoop
 from service.stream.heartbeat_policy import HeartbeatPolicy
 
+pytestmark = pytest.mark.slow
+
 HANG_SECONDS = 0.8
 PATIENCE_SECONDS = 60
 

@@ -28,6 +28,8 @@ from training.search.trials.run import search
 from training.search.trials.standard_errors import standard_error
 from training.sources import read_table
 
+pytestmark = pytest.mark.slow
+
 RUN = {"recipe": "default", "hidden_sizes": (32, 32), "epochs": 60, "batch_size": 64}
 DEVIANCES = {"poisson": oracle.mean_poisson_deviance, "gamma": oracle.mean_gamma_deviance}
 LOSSES = {"poisson": PoissonDeviance(largest=50.0), "gamma": GammaDeviance()}

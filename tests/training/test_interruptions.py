@@ -11,6 +11,8 @@ import pytest
 from models.checkpoint import load_checkpoint
 from models.store import Store
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 # Enough epochs that only the signal can end the run.

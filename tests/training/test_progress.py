@@ -24,6 +24,8 @@ from training.live import LINE_SECONDS, TimeLeft, draws_bars, duration
 from training.progress import main_figure, progress, study_progress
 from training.studies.steps import following, steps
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -23,6 +23,8 @@ from training.search.space import FloatRange, SearchSpace
 from training.search.trials.folder import StudyFolder
 from training.sources import read_table
 
+pytestmark = pytest.mark.slow
+
 SPACE = SearchSpace(parameters={"learning_rate": FloatRange(low=1e-3, high=0.3, log=True)})
 RUN = {"recipe": "default", "hidden_sizes": (8,), "frequencies": 0, "epochs": 6}
 SCATTER = ColumnChoices(equal_rows="scatter")

@@ -25,6 +25,8 @@ from training.search.trials.session import Listener
 from training.search.trials.trial import Outcome
 from training.sources import read_table
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 SPACE = SearchSpace(
@@ -170,7 +172,6 @@ def test_a_study_is_not_gone_on_with_on_anything_else(tmp_path, change, named):
             search(**how | change, folder=folder)
 
 
-@pytest.mark.slow
 def test_workers_come_to_the_same_trials():
     how = {"trials": 4, "settings": QUICK, "space": SPACE, "sampler": "random", "pruner": "none"}
     alone, together = search("iris", **how), search("iris", **how, jobs=2)
@@ -247,7 +248,6 @@ def recorded(folder):
     return [(t["settings"], t["state"], t["value"]) for t in trials]
 
 
-@pytest.mark.slow
 def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path):
     for name in ("killed", "whole"):
         (tmp_path / name).mkdir()
@@ -266,7 +266,6 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path):
     assert killed[:3] + killed[4:] == whole
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies_fails_its_trial_only_and_none_outlives_its_parent(tmp_path):
     arguments = (*OPTIONS, "--epochs", 10**8, "--patience", "none", "--trials", 9, "--jobs", 2)
     with start(tmp_path, *arguments) as process:
@@ -304,7 +303,6 @@ def _trial_line(process):
     return line
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_all_processes_ends_them_and_keeps_the_best_so_far(tmp_path, number, code):
     arguments = (*OPTIONS, "--epochs", 200, "--patience", "none", "--trials", 100_000, "--jobs", 2)

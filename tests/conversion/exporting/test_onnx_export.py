@@ -48,6 +48,8 @@ from models.columns.schema import ClassTarget, Schema
 from models.network.config import Activation, LayerActivation, NetworkOutput
 from models.network.layer_activations import TYPES
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 MIXED = made(mixed_columns(), KINDS, 8)
 

@@ -38,6 +38,8 @@ from models.network.config import Activation, LayerActivation
 from models.network.layer_activations import TYPES
 from models.network.sequence import SequenceConfig, SequenceLayer
 
+pytestmark = pytest.mark.slow
+
 EMBEDDED = embedded_columns()
 MIXED = mixed_columns()
 NEAR = ValuesTarget(targets=(PRICE, replace(PRICE, name="cost", mean=-0.2, std=0.05, minimum=-1, maximum=0)))

@@ -47,6 +47,8 @@ from models.columns.encoding import RowEncoder
 from models.columns.schema import ClassTarget, NumericTarget, ValuesTarget
 from models.errors import RowError
 
+pytestmark = pytest.mark.slow
+
 EMBEDDED = embedded_columns()
 ODD = ClassTarget(name='a """target"""\n\\ é"', labels=('"', "'", "\\", "\u2028", "a'\"b", "é" * 200))
 MANY = ValuesTarget(

@@ -23,6 +23,8 @@ from service.http.wire.json_document import SlicedDocument
 from service.http.wire.json_text import USUAL_SIZES, SliceSizes
 from service.http.wire.large_array import LargeArray
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = NumberReader()
 READERS = st.sampled_from([None, NUMBERS])
 PATHS = [("inputs", "*", "data"), ("inputs",), ("inputs", "*"), ("instances",), ("a", "b"), ("*",), ()]

@@ -23,6 +23,8 @@ from service.prediction_log import writer
 from service.prediction_log.log import PredictionLog, Sampler
 from service.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 COLOURS = CHECKPOINTS["colours"]
 
 

@@ -19,6 +19,8 @@ from training.studies.explanations import EXPLANATIONS
 from training.studies.registry import STUDIES
 from training.studies.study import StudyTable
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -67,7 +69,6 @@ def every(tmp_path_factory):
     return code, out.getvalue(), folder
 
 
-@pytest.mark.slow
 def test_all_of_them_run_in_one_go(every):
     code, out, folder = every
     assert code == 0
@@ -75,7 +76,6 @@ def test_all_of_them_run_in_one_go(every):
     assert {path.name for path in folder.iterdir()} == {f"{name}.svg" for name in STUDIES}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_json_has_claim_verdict_and_tables(every, name):
     _, out, folder = every
