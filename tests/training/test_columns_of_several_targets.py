@@ -16,6 +16,7 @@ from training.data.inspection import inspect_table
 from training.data.preprocessing import fit_schema, scale_target
 from training.data.source import read_source
 from training.data.training_table import TrainingTable
+from training.fit import fit
 from training.prepared_rows import prepare
 from training.sources import read_table
 
@@ -247,3 +248,16 @@ def test_the_command_inspect_names_the_targets(tmp_path, capsys):
     frame().to_csv(tmp_path / "houses.csv", index=False)
     assert main(["inspect", str(tmp_path / "houses.csv"), "--target", "rent,sold,cost"]) == 0
     assert "A regression of 'rent', 'sold' and 'cost'." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", [3, ["a", 3], 2.5, [None, "a"]])
+def test_a_target_that_is_no_text_is_refused(target: object) -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [2.0, 1.0]})
+    with pytest.raises(DataError, match="a target is named by the text of its column, got"):
+        fit(frame, target=target)
+
+
+def test_the_names_may_come_as_an_index() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=["x", "a", "b"])
+    assert fit(frame, target=frame.columns[1:], epochs=1).table.target_names == ("a", "b")

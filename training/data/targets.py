@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from models.columns.cell_text import tidy
 from models.columns.schema import MAX_TARGETS
@@ -22,7 +22,7 @@ def target_names(table: Table, target: str | Sequence[str]) -> tuple[str, ...]:
             name of a column is one target, whatever commas it has.
 
     Raises:
-        DataError: a name is not that of a column or occurs twice, or there are too many.
+        DataError: a name is no text, not that of a column or occurs twice, or there are too many.
     """
     if isinstance(target, str):
         whole = tidy(target)
@@ -32,7 +32,7 @@ def target_names(table: Table, target: str | Sequence[str]) -> tuple[str, ...]:
         if "" in names:
             raise DataError(f"target {whole!r} has an empty name between its commas.")
     else:
-        names = [tidy(name) for name in target]
+        names = [tidy(name) for name in _texts(target)]
     if not names:
         raise DataError("target has no name: name at least one column (--target).")
     for name in names:
@@ -42,6 +42,16 @@ def target_names(table: Table, target: str | Sequence[str]) -> tuple[str, ...]:
     if len(names) > MAX_TARGETS:
         raise DataError(f"there are {len(names):,} targets, and a model has at most {MAX_TARGETS:,}.")
     return tuple(names)
+
+
+def _texts(names: Iterable[object]) -> list[str]:
+    """Returns the names as texts, or refuses what is none."""
+    given = list(names) if isinstance(names, Iterable) else [names]
+    texts = [name for name in given if isinstance(name, str)]
+    if len(texts) < len(given):
+        wrong = next(name for name in given if not isinstance(name, str))
+        raise DataError(f"a target is named by the text of its column, got {wrong!r}: write {str(wrong)!r}.")
+    return texts
 
 
 def listed_targets(names: Sequence[str]) -> str:
