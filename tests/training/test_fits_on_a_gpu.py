@@ -22,6 +22,7 @@ def table(rows=1200):
     frame["count"] = rng.poisson(rate).astype(float)
     frame["value"] = np.log(rate) + 0.3 * rng.normal(size=rows)
     frame["duration"] = rng.gamma(2.0, rate / 2) + 1e-3
+    frame["busy"] = (rng.random(rows) < rate / (1 + rate)).astype(float)
     frame["kind"] = np.where(rate > np.median(rate), "high", "low")
     return frame
 
@@ -67,6 +68,7 @@ def test_several_targets_are_learned_on_a_gpu_as_on_the_cpu(settings):
         ("value", {"metric": "quantile", "quantile": 0.9}),
         ("count", {"metric": "poisson"}),
         ("duration", {"metric": "gamma"}),
+        ("busy", {"metric": "bernoulli"}),
         ("value", {"category_statistics": True}),
         ("value", {"members": 4, "folds": True}),
         ("count", {"metric": "poisson", "members": 4, "folds": True, "category_statistics": True}),
