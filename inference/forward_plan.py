@@ -143,7 +143,12 @@ class PlanBuilder:
             self.steps.append(partial(torch.exp, z, out=y))
         elif output == "logistic":
             y = self._scratch.matrix("output", self._rows, z.shape[1], packed=True)
-            self.steps.append(partial(torch.sigmoid, z, out=y))
+            # Not `torch.sigmoid`, which computes the last few numbers of a block of memory in another way than the
+            # others: a row's bits would depend on its place in the batch.
+            self.steps.append(partial(torch.neg, z, out=y))
+            self.steps.append(partial(torch.exp, y, out=y))
+            self.steps.append(partial(y.add_, 1))
+            self.steps.append(partial(torch.reciprocal, y, out=y))
         elif output == "argmax":
             y = self._scratch.matrix("output", self._rows, z.shape[1], packed=True)
             self.steps.append(partial(_choose, z, y))

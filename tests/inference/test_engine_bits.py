@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import platform
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -198,3 +199,14 @@ def test_the_stages_of_a_network_cover_what_is_checked_here() -> None:
         for stage in random_network((5, 8, 3), "relu", normalization, "softmax", 0).stages
     }
     assert kinds == {Affine, Activate, LayerNorm}
+
+
+@pytest.mark.skipif(not X86, reason="what a processor's kernels do is known for x86")
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 8, 9])
+def test_shares_have_the_same_bits_wherever_a_row_lies_in_its_batch(width: int) -> None:
+    """Torch's sigmoid computes the last numbers of a memory block in another way than the others."""
+    with threads(1):
+        network = random_network((4, 6, width), "relu", "none", "logistic", width)
+        assert_same_bits(network, list(range(1, 40)), width)
+        if width == 1:
+            assert_same_bits(dataclasses.replace(network, output="sigmoid", out_features=2), list(range(1, 40)), width)
