@@ -204,7 +204,7 @@ def test_the_stages_of_a_network_cover_what_is_checked_here() -> None:
 @pytest.mark.skipif(not X86, reason="what a processor's kernels do is known for x86")
 @pytest.mark.parametrize("width", [1, 2, 3, 5, 8, 9])
 def test_shares_have_the_same_bits_wherever_a_row_lies_in_its_batch(width: int) -> None:
-    """Torch's sigmoid computes the last numbers of a memory block in another way than the others."""
+    # torch.sigmoid computes the last numbers of a memory block in another way than the others.
     with threads(1):
         network = random_network((4, 6, width), "relu", "none", "logistic", width)
         assert_same_bits(network, list(range(1, 40)), width)
