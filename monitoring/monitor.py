@@ -45,7 +45,8 @@ class LabelSource:
         """Returns the place of the labels' target among several; None for one target, and without labels.
 
         Raises:
-            DataError: the version has several targets and none is named, or lacks the named one.
+            DataError: the version has several targets and none is named, lacks the named one, or the labels are
+                those of another one.
         """
         target = version.target
         if not isinstance(target, ValuesTarget):
@@ -62,6 +63,11 @@ class LabelSource:
             )
         if chosen not in target.names:
             raise DataError(f"{version} does not predict {chosen!r}; its targets are {listed(target.names)}.")
+        if self.column in target.names and self.column != chosen:
+            raise DataError(
+                f"the labels {self.column!r} (--label) are those of another target than {chosen!r} (--target): "
+                "name one of both."
+            )
         return target.names.index(chosen)
 
 

@@ -126,6 +126,8 @@ def test_the_command_writes_a_report_of_one_target(
     assert "those of 'cost', one of 'rent', 'sold', 'cost'" in capsys.readouterr().out
     assert main([*command, "--target", "price"]) == 2
     assert "homes@1 does not predict 'price'; its targets are 'rent', 'sold', 'cost'" in capsys.readouterr().err
+    assert main([*command, "--label", "cost", "--target", "rent"]) == 2
+    assert "the labels 'cost' (--label) are those of another target than 'rent'" in capsys.readouterr().err
     assert main([*command[:2], "--target", "rent"]) == 2
     assert "about the file of labels" in capsys.readouterr().err
 

@@ -261,3 +261,9 @@ def test_the_names_may_come_as_an_index() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=["x", "a", "b"])
     assert fit(frame, target=frame.columns[1:], epochs=1).table.target_names == ("a", "b")
+
+
+def test_a_set_of_names_is_refused_since_it_has_no_order() -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [2.0, 1.0]})
+    with pytest.raises(DataError, match="a set has none: give a list"):
+        fit(frame, target={"a", "b"})

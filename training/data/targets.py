@@ -46,6 +46,8 @@ def target_names(table: Table, target: str | Sequence[str]) -> tuple[str, ...]:
 
 def _texts(names: Iterable[object]) -> list[str]:
     """Returns the names as texts, or refuses what is none."""
+    if isinstance(names, set | frozenset):
+        raise DataError("the order of the targets is that of the answers, and a set has none: give a list of names.")
     given = list(names) if isinstance(names, Iterable) else [names]
     texts = [name for name in given if isinstance(name, str)]
     if len(texts) < len(given):
