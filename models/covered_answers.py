@@ -62,6 +62,11 @@ def value_columns(targets: Sequence[str], prefix: str = "") -> list[str]:
     return [f"{prefix}prediction_{target}" for target in targets]
 
 
+def names_of_bounds(columns: Sequence[str]) -> list[str]:
+    """Returns the names of the columns of the bounds: the lower and the upper one of each column of predictions."""
+    return [f"{column}_{bound}" for column in columns for bound in ("low", "high")]
+
+
 def bound_columns(targets: Sequence[str], prefix: str = "") -> list[str]:
     """Returns the names of the columns of the bounds of several targets: the lower and the upper one of each.
 
@@ -73,7 +78,7 @@ def bound_columns(targets: Sequence[str], prefix: str = "") -> list[str]:
         ConfigError: a bound's column has the name of another target's predictions.
     """
     values = value_columns(targets, prefix)
-    names = [f"{name}_{bound}" for name in values for bound in ("low", "high")]
+    names = names_of_bounds(values)
     if taken := set(names).intersection(values):
         raise ConfigError(
             f"a bound and the predictions of a target would both be the column {min(taken)!r}: rename that target, or "

@@ -209,14 +209,16 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
         version = rows.version
         if labels is None and source.path is not None:
             place = source.place_in(version)
-            name = version.target.name if place is None else _names(version)[place]
+            targets = version.target.names
+            name = targets[place or 0]
             labels = read_labels(source.path, target=name, column=source.column, on=source.on)
             if place is not None:
-                remarks.append(f"The labels and the metrics are those of {name!r}, one of {listed(_names(version))}.")
+                remarks.append(f"The labels and the metrics are those of {name!r}, one of {listed(targets)}.")
         key = version.version, version.digest
         if key not in gathered:
             place = source.place_in(version)
-            facts, reason = training_facts(store, version, target=None if place is None else _names(version)[place])
+            target = None if place is None else version.target.names[place]
+            facts, reason = training_facts(store, version, target=target)
             remarks += [] if reason is None else [reason]
             gathered[key] = _Gathered(version, facts, place)
         pairs = zip(rows.request_ids, rows.places.tolist(), strict=True)
@@ -239,10 +241,6 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
             raise DataError(f"{labels.path}: none of its {len(labels.by_key):,} {what} is in the log.")
         report.remarks += labels.remarks()
     return report
-
-
-def _names(version: LoggedVersion) -> tuple[str, ...]:
-    return version.target.names if isinstance(version.target, ValuesTarget) else (version.target.name,)
 
 
 def _no_labels(rows: LoggedRows) -> NDArray[Any]:

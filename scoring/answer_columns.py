@@ -19,6 +19,7 @@ from models.checkpoint import Checkpoint
 from models.columns.labels import Label, label_type
 from models.columns.schema import ClassTarget, ValuesTarget
 from models.conformal import bounds_of, sets_of, threshold_of
+from models.covered_answers import names_of_bounds, value_columns
 from models.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -54,13 +55,15 @@ class AnswerColumns:
             if checkpoint.config.has_probabilities:
                 fields += [pa.field(f"{prefix}probability {_written(label)}", pa.float32()) for label in target.labels]
         elif isinstance(target, ValuesTarget):
-            fields += [pa.field(f"{prefix}prediction_{name}", pa.float64()) for name in target.names]
+            fields += [pa.field(name, pa.float64()) for name in value_columns(target.names, prefix)]
         else:
             fields.append(pa.field(f"{prefix}prediction", pa.float64()))
         self._width = len(fields) - 1  # columns of probabilities
         if self._threshold is not None and self._labels is None:
-            values = [f"{field.name}_" for field in fields] if isinstance(target, ValuesTarget) else [prefix]
-            fields += [pa.field(f"{before}{name}", pa.float64()) for before in values for name in ("low", "high")]
+            bounds = [f"{prefix}low", f"{prefix}high"]
+            if isinstance(target, ValuesTarget):
+                bounds = names_of_bounds([field.name for field in fields])
+            fields += [pa.field(name, pa.float64()) for name in bounds]
         elif self._threshold is not None:
             fields.append(pa.field(f"{prefix}set", pa.string()))
         self.schema = pa.schema(fields)

@@ -19,7 +19,7 @@ from models.columns.column_encoding import encode_columns
 from models.columns.dictionary_column import DictionaryColumn
 from models.columns.labels import Label
 from models.columns.schema import ValuesTarget
-from models.covered_answers import covering_columns
+from models.covered_answers import covering_columns, names_of_bounds, value_columns
 from models.errors import DataError, RowError
 from training.data.column_choices import ColumnChoices
 from training.data.features import as_kind, gaps
@@ -81,11 +81,11 @@ class Predictions:
 
     def _columns_of_targets(self, prefix: str) -> dict[str, pa.Array]:
         """Returns the predictions of several targets, and then their bounds, by the name of the column."""
-        names = [f"{prefix}prediction_{target}" for target in self.targets]
+        names = value_columns(self.targets, prefix)
         values = np.array(self.answers, dtype=np.float64).reshape(-1, len(names))
         cells = list(values.T)
         if self.intervals is not None:
-            names += [f"{name}_{bound}" for name in names for bound in ("low", "high")]
+            names += names_of_bounds(names)
             cells += list(self.intervals.reshape(len(values), -1).T)
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise DataError(

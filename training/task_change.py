@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.columns.schema import Schema, Target, ValuesTarget
+from models.columns.schema import Schema
 from models.errors import AxonError
 from models.model_store import ModelStore
 from models.network.architecture import architecture_from_dict
@@ -46,17 +46,12 @@ def task_change(store: ModelStore, name: str, table: TrainingTable) -> str | Non
             f"{before} is a {task} of {target.name!r}, and this is a {table.task} of {table.target_name!r}: whoever "
             f"asks {name!r} gets answers of another kind.{_remedy(table)}"
         )
-    if _names_of(target) != table.target_names:
+    if target.names != table.target_names:
         return (
             f"{before} predicts {target.name!r}, and this predicts {table.target_name!r}: whoever asks {name!r} gets "
             "answers to another question."
         )
     return None
-
-
-def _names_of(target: Target) -> tuple[str, ...]:
-    """Returns the names of the target columns."""
-    return target.names if isinstance(target, ValuesTarget) else (target.name,)
 
 
 def _remedy(table: TrainingTable) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns.labels import Label
-from models.covered_answers import covering_columns
+from models.covered_answers import covering_columns, names_of_bounds, value_columns
 from models.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,13 +86,10 @@ class Answer:
     def _columns_of_targets(self, prefix: str) -> dict[str, Sequence[Any]]:
         names = self.targets or tuple(map(str, range(len(self.predictions[0]))))
         values = np.array(self.predictions, dtype=np.float64).reshape(-1, len(names))
-        columns: dict[str, Any] = {f"{prefix}prediction_{name}": values[:, i] for i, name in enumerate(names)}
+        columns: dict[str, Any] = dict(zip(value_columns(names, prefix), values.T, strict=True))
         if self.intervals is not None:
-            bounds = {
-                f"{prefix}prediction_{name}_{bound}": self.intervals[:, i, side]
-                for i, name in enumerate(names)
-                for side, bound in enumerate(("low", "high"))
-            }
+            ends = self.intervals.reshape(len(values), -1).T
+            bounds = dict(zip(names_of_bounds(list(columns)), ends, strict=True))
             if taken := sorted(bounds.keys() & columns.keys()):
                 raise ConfigError(f"two columns of the answer would be called {taken[0]!r}: ask without intervals.")
             columns |= bounds

@@ -175,7 +175,7 @@ def execute_all(runs: Iterable[Run], *, jobs: int, fresh: bool) -> Iterator[tupl
 
 @cache
 def axon_sources() -> str:
-    """Returns the SHA-256, computed once, of those sources of Axon that can affect a network's answers."""
+    """Returns the SHA-256 of the sources that can affect a network's answers. It is computed once."""
     return _sources_hash()
 
 

@@ -55,6 +55,11 @@ class ClassTarget:
         check_column_name(self.name)
         object.__setattr__(self, "labels", checked_labels(f"target {self.name!r}: labels", self.labels))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of the target column, as `ValuesTarget.names` has several."""
+        return (self.name,)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NumericTarget:
@@ -89,6 +94,11 @@ class NumericTarget:
         for field in ("mean", *known):
             if self.origin and not abs(getattr(self, field) - self.origin) < FLOAT32_LIMIT:
                 raise DataError(f"target {self.name!r}: {field} - origin is too large for 32-bit floating point.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of the target column, as `ValuesTarget.names` has several."""
+        return (self.name,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -120,7 +120,7 @@ class RowHashes:
         self._most_values = max(self._most_values, distinct)
 
     def equal_rows(self, target: Values) -> EqualRows:
-        """Returns the rows that are equal in all features that were added.
+        """Finds the rows that are equal in every added feature.
 
         Args:
             target: `(rows,)` categories or float64, or `(rows, targets)` float64.

@@ -130,7 +130,7 @@ def _leak_of(values: Values, samples: Mapping[str | None, _TargetSample]) -> str
 def leak_notes(
     features: Mapping[str, Values], target: Values, equal: EqualRows, *, targets: Sequence[str] = ()
 ) -> list[str]:
-    """Returns sentences on the features that leak the target: one for each of the first few, one for the others.
+    """Writes a sentence for each of the first few features that leak the target, and one for the others.
 
     Args:
         features: `(rows,)` values by column name.

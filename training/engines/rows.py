@@ -92,7 +92,7 @@ class DeviceRows:
         )
 
     def _statistics_of(self, order: Tensor) -> Tensor:
-        """Returns the statistics that rows see, (members, b, indices, t); order: (members, b) row numbers."""
+        """Returns the statistics, (members, b, indices, t), of the rows whose numbers are in `order`, (members, b)."""
         assert self._statistics is not None  # noqa: S101
         folds, rows, *shape = self._statistics.shape
         of_members = torch.arange(len(order), device=order.device) % folds  # (members,)

@@ -58,7 +58,7 @@ def statistics_size(out_features: int, *, has_classes: bool = True) -> int:
 
 
 def target_statistics(architecture: MLPConfig, data: Matrices, *, seed: int) -> TargetStatistics | None:
-    """Computes the statistics of the categories that have an embedding, None without such categories.
+    """Computes the statistics of embedded categories; returns None if no column is embedded.
 
     A student learns the answers of a teacher, in which a row's own target has no more part than the teacher learned
     from it: the statistics are those of the answers, and its rows see the table.

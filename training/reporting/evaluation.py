@@ -124,7 +124,7 @@ class FoldEvaluation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """Holds the measurements of a model on its test part.
+    """The measurements of a model on its test part.
 
     Attributes:
         headline: name of the main metric, accuracy or R².

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label
-from models.columns.schema import CategoricalColumn, ClassTarget, Column, ValuesTarget
+from models.columns.schema import CategoricalColumn, ClassTarget, Column
 from models.errors import DataError
 from models.model_version import ModelVersion
 from models.signing import trusted
@@ -110,8 +110,7 @@ def compare_with_served(
 
 def _check_target(served: str, old: Checkpoint, table: TrainingTable) -> None:
     target = old.schema.target
-    names = target.names if isinstance(target, ValuesTarget) else (target.name,)
-    if names != table.target_names:
+    if target.names != table.target_names:
         raise DataError(f"{served} predicts {target.name!r}, and this run {table.target_name!r}.")
     if isinstance(target, ClassTarget) != bool(table.labels):
         before, now = ("classes", "values") if not table.labels else ("values", "classes")

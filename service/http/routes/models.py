@@ -170,7 +170,7 @@ def _entry(
 
 
 def _aliases(entry: StoreEntry) -> dict[str, Any]:
-    """Returns what each alias means: a version, or the weights of a split."""
+    """Returns the target of each alias: a version, or the weights of a split."""
     return {alias: target_to_json(target) for alias, target in entry.aliases.items()}
 
 
