@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
+
+import service.batching.wakefulness
 from service.batching.wakefulness import Wakefulness
+
+PAUSE_SECONDS = 0.001  # longer than the loop stays awake
+
+
+class Clock:
+    """A clock that the test moves: on a busy machine a pause of the test itself would look like one of the client."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def perf_counter(self) -> float:
+        return self.seconds
 
 
 class Loop:
@@ -26,60 +40,68 @@ class Loop:
             call()
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Returns the clock that the loop's wakefulness reads."""
+    clock = Clock()
+    monkeypatch.setattr(service.batching.wakefulness, "time", clock)
+    return clock
+
+
 def awake() -> tuple[Loop, Wakefulness]:
     """Returns a loop that a lone client keeps awake."""
-    loop = Loop()
-    wakefulness = Wakefulness(cast(asyncio.AbstractEventLoop, cast(Any, loop)))
-    deadline = time.monotonic() + 20
-    while not loop.calls:  # again if the test itself was held up between two requests
-        assert time.monotonic() < deadline
+    loop, wakefulness = asleep()
+    for _ in range(5):
+        assert not loop.calls
         wakefulness.request_sent()
         wakefulness.request_answered()
+    assert len(loop.calls) == 1
     return loop, wakefulness
 
 
-def test_a_lone_client_keeps_the_loop_awake_until_it_pauses() -> None:
+def asleep() -> tuple[Loop, Wakefulness]:
+    """Returns a loop that nobody has asked for anything."""
+    loop = Loop()
+    return loop, Wakefulness(cast(asyncio.AbstractEventLoop, cast(Any, loop)))
+
+
+def test_a_lone_client_keeps_the_loop_awake_until_it_pauses(clock: Clock) -> None:
     loop, wakefulness = awake()
     wakefulness.request_sent()
-    loop.turn()
-    assert len(loop.calls) == 1, "one poll for each turn"
-    deadline = time.monotonic() + 20
-    while loop.calls:
+    for _ in range(25):
         loop.turn()
-        assert time.monotonic() < deadline
+        assert len(loop.calls) == 1, "one poll for each turn"
+        clock.seconds += 10e-6
+    clock.seconds += PAUSE_SECONDS
+    loop.turn()
+    assert not loop.calls
 
 
-def test_the_loop_sleeps_as_soon_as_others_come() -> None:
+def test_the_loop_sleeps_as_soon_as_others_come(clock: Clock) -> None:
     loop, wakefulness = awake()
     wakefulness.others_came()
     loop.turn()
     assert not loop.calls
 
 
-def test_a_few_requests_or_requests_with_pauses_keep_nothing_awake() -> None:
-    loop = Loop()
-    wakefulness = Wakefulness(cast(asyncio.AbstractEventLoop, cast(Any, loop)))
+def test_a_few_requests_or_requests_with_pauses_keep_nothing_awake(clock: Clock) -> None:
+    loop, wakefulness = asleep()
     for _ in range(4):
         wakefulness.request_sent()
         wakefulness.request_answered()
     for _ in range(20):
-        time.sleep(0.001)
+        clock.seconds += PAUSE_SECONDS
         wakefulness.request_sent()
         wakefulness.request_answered()
     assert not loop.calls
 
 
-def test_turns_without_work_are_counted_and_requests_are_not() -> None:
+def test_turns_without_work_are_counted_and_requests_are_not(clock: Clock) -> None:
     loop, wakefulness = awake()
+    clock.seconds += 50e-6
     wakefulness.request_sent()
-    before = wakefulness.idle_seconds
+    clock.seconds += 50e-6  # the request's own work
     loop.turn()
-    time.sleep(0.0001)
+    clock.seconds += 100e-6
     loop.turn()
-    idle = wakefulness.idle_seconds - before
-    assert idle >= 0.0001
-    if loop.calls:
-        wakefulness.request_answered()
-        time.sleep(0.001)  # the turn in which a request came, with its work
-        loop.turn()
-        assert wakefulness.idle_seconds - before - idle < 0.001
+    assert wakefulness.idle_seconds == pytest.approx(100e-6)
