@@ -67,6 +67,7 @@ _COLLECTED_FROM = 20_000
 # each system call. With Python's default of 5 ms, a new model of 10,000 columns blocks it for a tenth of a second.
 _SWITCH_SECONDS = 0.0005
 _BUCKET_JITTER = (0.8, 1.2)  # of the time between two refreshes
+_SIBLINGS_SECONDS = 5.0  # longest time for which a process with models waits for the other API processes
 _REFRESH_SECONDS_BEFORE_READY = 0.02  # time between two refreshes until the process is ready
 _SETTLE_SECONDS = 5.0  # longest time for which a successor accepts no connection
 _SETTLE_POLL_SECONDS = 0.005
@@ -155,6 +156,7 @@ class ApiProcess:
         self.held_lists = HeldLists(runtime_dir, workers)
         self._doors: list[Door] = []
         self._was_ready = False
+        self._siblings_until = 0.0  # time up to which readiness waits for the other API processes; 0 if it does not
         self._published_revision = 0
         self._drain_task: asyncio.Task[None] | None = None
         self._flush_seconds = min(_FLUSH_SECONDS, settings.shutdown_seconds / 2)
@@ -313,6 +315,8 @@ class ApiProcess:
             return "the server is about to stop"
         if not self._was_ready:
             return f"{self.pool.up} of {self._workers} workers have loaded their models"
+        if self._waits_for_siblings():
+            return "other API processes have not yet read the store"
         if self.pool.up == 0:
             return "no inference worker is up"
         if next(self.catalog.models(), None) is None:
@@ -324,6 +328,20 @@ class ApiProcess:
                 # Without the names of the models: a readiness probe needs no key.
                 return f"no worker can load {len(unloadable)} of {len(ready)} model versions; GET /models says which"
         return None
+
+    def _waits_for_siblings(self) -> bool:
+        """Returns True while an API process of the same start has not read the store.
+
+        A client that was told that the server is ready may reach any of the processes with its next connection. A
+        process writes its list of what it serves after it has read the store.
+        """
+        if self._siblings_until and (
+            self._is_successor
+            or self._served_lists.served() is not None
+            or time.monotonic() > self._siblings_until  # a sibling dies again and again, or cannot write its list
+        ):
+            self._siblings_until = 0.0
+        return bool(self._siblings_until)
 
     async def _follow_store(self) -> None:
         """Refreshes the catalog again and again. An error in one round is logged, and the next round comes anyway."""
@@ -337,12 +355,13 @@ class ApiProcess:
                     door.refresh()
                 if self._was_ready or self._enough_workers_are_up():
                     await self.catalog.refresh()
-                    await self._publish_served()
                     if not self._was_ready:
                         # The models of the store stay, too; the catalog has left few of their objects to the collector.
                         gc.collect()
                         gc.freeze()
-                    self._was_ready = True
+                        self._was_ready = True
+                        self._siblings_until = time.monotonic() + _SIBLINGS_SECONDS
+                    await self._publish_served()
             except Exception:
                 log.exception("the store was not taken in")
             await asyncio.sleep(self._refresh_seconds() if self._was_ready else _REFRESH_SECONDS_BEFORE_READY)

@@ -6,11 +6,15 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from serving import (
     CHECKPOINTS,
+    ROOT,
     Oracle,
     Server,
     http_get,
@@ -91,6 +95,44 @@ def test_a_killed_one_of_two_costs_its_own_connections_and_no_other(store: Store
         assert 2 <= kept <= 6, "about half of them"
         wait_until(lambda: metric_sum(server, "axon_rows_total") == 8 + kept, server.log)
         assert starts(server) == 3
+
+
+def test_none_says_ready_before_all_have_read_the_store(store: Store, tmp_path: Path) -> None:
+    def reasons(server: Server) -> set[str]:
+        """Returns why the processes that answer are not ready; a stopped one lets its connections wait."""
+        found = set()
+        for _ in range(4):
+            try:
+                answer = http_get(f"{server.url}/health/ready", timeout=0.5)
+            except httpx.TransportError:  # the server does not listen yet, or the stopped process has the connection
+                continue
+            found.add(answer.json()["reason"] or "ready")
+        return found
+
+    def some_wait(server: Server) -> bool:
+        found = reasons(server)
+        assert "ready" not in found
+        return "other API processes have not yet read the store" in found
+
+    server = Server(store.root, tmp_path, api_processes=3)
+    log = tmp_path / "server.log"
+    try:
+        with log.open("wb") as stream:
+            server.process = subprocess.Popen(
+                [sys.executable, *server.command], cwd=ROOT, env=server.environment, stderr=stream
+            )
+        wait_until(lambda: bool(server.api_pids()), server.log)
+        [late, *_] = server.api_pids()
+        os.kill(late, signal.SIGSTOP)
+        try:
+            wait_until(lambda: some_wait(server), server.log)
+        finally:
+            os.kill(late, signal.SIGCONT)
+        wait_until(server.ready, server.log)
+        assert [http_get(f"{server.url}/health/ready").status_code for _ in range(20)] == [200] * 20
+        server.stop()
+    finally:
+        server.kill()
 
 
 def test_a_stopped_one_is_killed_and_replaced(store: Store, tmp_path: Path) -> None:
