@@ -68,13 +68,13 @@ def compressor(coding: bytes) -> Compressor:
 
 
 class CompressionBudget:
-    """The bytes that an API process may still compress in this turn of the event loop; a thread does the rest."""
+    """The bytes that an API process may still compress in this turn of the event loop; the rest goes into a queue."""
 
     def __init__(self) -> None:
         self._left = TURN_BYTES
 
     def take(self, size: int) -> bool:
-        """Returns True if the event loop should compress `size` bytes now, and False if a thread should."""
+        """Returns True if the event loop should compress `size` bytes now, and False to let the body wait."""
         if size >= THREAD_BYTES or size > self._left:
             return False
         if self._left == TURN_BYTES:
@@ -86,15 +86,17 @@ class CompressionBudget:
         self._left = TURN_BYTES
 
 
-class CompressionThreads:
-    """Compresses bodies in threads, and hands back a few compressed bodies in each turn of the event loop.
+class CompressionQueue:
+    """Compresses the bodies that have to wait: small ones in later turns of the event loop, large ones in threads.
 
-    Hundreds of answers of a batch are compressed at about the same time: to send all of them in one turn would block
-    the event loop for ten milliseconds.
+    Hundreds of answers of a batch are compressed at about the same time. To compress or send all of them in one turn
+    would hold the event loop for tens of milliseconds, and so would threads for small ones, which compete with the
+    event loop for the processor and for the interpreter's lock.
     """
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(thread_name_prefix="compress")
+        self._waiting: deque[tuple[bytes | bytearray, bytes, Finish]] = deque()
         self._finished: deque[tuple[Finish, bytes | None]] = deque()
         self._is_woken = False
 
@@ -106,7 +108,27 @@ class CompressionThreads:
             coding: `gzip` or `deflate`.
             finish: function that takes the compressed body in the event loop, or None if the compression failed.
         """
-        self._executor.submit(self._compress, asyncio.get_running_loop(), body, coding, finish)
+        loop = asyncio.get_running_loop()
+        if isinstance(body, tuple) or len(body) >= THREAD_BYTES:
+            self._executor.submit(self._compress, loop, body, coding, finish)
+            return
+        self._waiting.append((body, coding, finish))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._compress_some, loop)
+
+    def _compress_some(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Compresses the bodies of one turn."""
+        left = TURN_BYTES
+        while self._waiting and left > 0:
+            body, coding, finish = self._waiting[0]
+            left -= len(body)
+            try:
+                finish(_compressed(body, coding))
+            except Exception:  # the other answers wait for their turn
+                failures.error("answer not sent", exc_info=True)
+            self._waiting.popleft()  # at the end: `add` plans a turn if the queue was empty
+        if self._waiting:
+            loop.call_soon(self._compress_some, loop)
 
     def _compress(
         self,
@@ -115,11 +137,7 @@ class CompressionThreads:
         coding: bytes,
         finish: Finish,
     ) -> None:
-        try:
-            compressed: bytes | None = compress(body, coding)
-        except Exception:  # no memory, for example: the answer itself is ready
-            compressed = None
-        self._finished.append((finish, compressed))
+        self._finished.append((finish, _compressed(body, coding)))
         if not self._is_woken:
             self._is_woken = True
             with contextlib.suppress(RuntimeError):  # the process has stopped, and nobody waits for the answer
@@ -136,6 +154,14 @@ class CompressionThreads:
         if self._finished:
             self._is_woken = True
             loop.call_soon(self._hand_back, loop)
+
+
+def _compressed(body: bytes | bytearray | tuple[bytes, ...], coding: bytes) -> bytes | None:
+    """Returns the compressed body; None if the compression failed."""
+    try:
+        return compress(body, coding)
+    except Exception:  # no memory, for example: the answer itself is ready
+        return None
 
 
 def compress(body: bytes | bytearray | tuple[bytes, ...], coding: bytes) -> bytes:

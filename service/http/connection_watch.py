@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from service.buffer_memory import buffer_memory
-from service.http.compression import CompressionBudget, CompressionThreads
+from service.http.compression import CompressionBudget, CompressionQueue
 from service.http.inflater import InflationQueue
 
 _SWEEP_SECONDS = 0.5
@@ -88,7 +88,7 @@ class ConnectionWatch:
         self.buffered_bytes = 0
         self.inflations = InflationQueue()
         self.compressions = CompressionBudget()
-        self.compression_threads = CompressionThreads()
+        self.compression_queue = CompressionQueue()
         self._on_refused = on_refused
         self.draining = False  # True if the server is about to stop: each connection's next answer is the last
         self._allowed = (limits.header_seconds, limits.body_seconds, None, limits.idle_seconds, _LINGER_SECONDS)

@@ -268,7 +268,7 @@ class Exchange:
     def _respond_compressed(
         self, status: int, content_type: bytes, body: Content, headers: Headers, coding: bytes
     ) -> None:
-        """Compresses and sends the answer; a large body is compressed in a thread."""
+        """Compresses and sends the answer, now or when its turn has come."""
         headers = list(headers)
         send = partial(self._send, status, content_type, [*headers, (b"content-encoding", coding)])
         if not isinstance(body, tuple) and self._protocol.watch.compressions.take(len(body)):
@@ -281,4 +281,4 @@ class Exchange:
             else:
                 self._send(status, content_type, headers, body)
 
-        self._protocol.watch.compression_threads.add(body, coding, finish)
+        self._protocol.watch.compression_queue.add(body, coding, finish)

@@ -15,7 +15,7 @@ PAUSE_SECONDS = 0.001  # longer than the loop stays awake
 
 
 class Clock:
-    """A clock that the test moves: on a busy machine a pause of the test itself would look like one of the client."""
+    """A clock that the test moves: on a busy machine a pause of the test would look like one of the client."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0

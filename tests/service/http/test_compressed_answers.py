@@ -18,7 +18,7 @@ from service.http.compression import (
     TURN_BYTES,
     WORTH_BYTES,
     CompressionBudget,
-    CompressionThreads,
+    CompressionQueue,
     accepted_coding,
     compress,
 )
@@ -158,7 +158,7 @@ def test_what_is_asked_for(asked: bytes, coding: bytes | None) -> None:
 
 
 def test_an_answer_that_cannot_be_sent_keeps_no_other_from_its_client() -> None:
-    bodies = [DIGITS[: 60_000 + size] for size in range(100)]
+    bodies = [DIGITS[: THREAD_BYTES - 5_000 + 100 * size] for size in range(100)]
     sent: list[bytes | None] = []
 
     def finish(compressed: bytes | None) -> None:
@@ -167,10 +167,10 @@ def test_an_answer_that_cannot_be_sent_keeps_no_other_from_its_client() -> None:
             raise BrokenPipeError
 
     async def run() -> None:
-        threads = CompressionThreads()
+        queue = CompressionQueue()
         for body in bodies:
-            threads.add(body, b"gzip", finish)
-        threads.add(cast(bytes, "no bytes"), b"gzip", finish)
+            queue.add(body, b"gzip", finish)
+        queue.add(cast(bytes, "no bytes"), b"gzip", finish)
         async with asyncio.timeout(30):
             while len(sent) <= len(bodies):
                 await asyncio.sleep(0.001)
