@@ -53,6 +53,7 @@ def shell(*command, cwd):
 
 
 @pytest.mark.parametrize(("typed", "offered"), CASES)
+@pytest.mark.slow
 def test_bash(folder, typed, offered):
     code = """
     source axon.bash
@@ -76,6 +77,7 @@ def test_zsh_finds_the_script(folder):
     assert shell("zsh", "-n", "_axon", cwd=folder) == ""
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_ends_it():
     reader, writer = os.pipe()
     os.close(reader)

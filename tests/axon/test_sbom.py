@@ -95,6 +95,7 @@ def test_the_schema_accepts_the_document_and_would_refuse_another(store: Store, 
     assert faults(document)
 
 
+@pytest.mark.slow
 def test_every_package_that_pip_lists_is_there_with_its_version(whole: Document) -> None:
     command = [sys.executable, "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]
     listed = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=120).stdout)

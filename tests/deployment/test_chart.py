@@ -63,6 +63,7 @@ def test_kubernetes_takes_the_manifests_of_the_working_tree(version: str) -> Non
 
 @needs_crds
 @needs_helm
+@pytest.mark.slow
 def test_keda_and_the_operator_take_what_the_chart_renders() -> None:
     manifests = [manifest for case in CASES for manifest in rendered_case(case) if group_of(manifest) in CRD_GROUPS]
     assert {manifest["kind"] for manifest in manifests} == {"PrometheusRule", "ScaledObject", "ServiceMonitor"}
@@ -196,6 +197,7 @@ def test_wrong_values_are_refused_with_a_sentence(values: dict[str, Any], senten
 
 
 @needs_helm
+@pytest.mark.slow
 def test_kustomize_and_kserve_have_what_the_chart_renders() -> None:
     for path, text in made_from_the_chart(helm()):
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `make manifests`"

@@ -92,6 +92,7 @@ def test_scratch_grows_for_the_largest_and_is_the_same_memory_for_all() -> None:
     assert other.data_ptr() != again.data_ptr()
 
 
+@pytest.mark.slow
 def test_the_gpu_benchmark_says_where_there_is_no_gpu() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")

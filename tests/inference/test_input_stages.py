@@ -76,6 +76,7 @@ networks = st.builds(
 
 @settings(max_examples=40, deadline=None)
 @given(networks, st.integers(1, 70), st.integers(0, 1000))
+@pytest.mark.slow
 def test_a_device_answers_as_the_reference_does(network: InferenceNetwork, n: int, seed: int) -> None:
     x = rows_for(network, n, np.random.default_rng(seed))
     on_device = DeviceNetwork(network, CPU, max_batch_rows=100)

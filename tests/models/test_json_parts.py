@@ -19,6 +19,7 @@ def canonical(value):
 
 
 @given(VALUES)
+@pytest.mark.slow
 def test_it_reads_and_writes_what_json_does(value):
     text = canonical(value)
     assert canonical_json(value) == text
@@ -26,6 +27,7 @@ def test_it_reads_and_writes_what_json_does(value):
 
 
 @given(VALUES, st.data())
+@pytest.mark.slow
 def test_what_is_not_json_is_refused(value, data):
     text = canonical(value)
     at = data.draw(st.integers(0, len(text)))

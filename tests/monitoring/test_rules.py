@@ -42,6 +42,7 @@ def expected_alerts(alert: str) -> list[list[dict[str, Any]]]:
 
 
 @needs_promtool
+@pytest.mark.slow
 def test_the_cases_hold_in_promtool() -> None:
     assert "SUCCESS" in promtool("test", "rules", CASES_FILE.name)
 
@@ -54,6 +55,7 @@ def test_the_configuration_is_valid_with_its_rules() -> None:
 
 
 @needs_promtool
+@pytest.mark.slow
 def test_the_cases_of_a_broken_rule_fail(tmp_path: Path) -> None:
     """Changes thresholds, of which the cases must complain."""
     (tmp_path / RULES_FILE.name).write_text(TEXT.replace("ratio_rate5m > 0.05", "ratio_rate5m > 0.5"), encoding="utf-8")

@@ -52,6 +52,7 @@ class Stop(Exception):
     """A stop in the middle of a job."""
 
 
+@pytest.mark.slow
 def test_a_job_that_stops_after_any_batch_goes_on_to_the_same_bytes(store, source, whole, tmp_path):
     version = store.resolve("numbers")
     settings = JobSettings(

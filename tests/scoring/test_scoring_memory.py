@@ -44,6 +44,7 @@ def test_a_large_row_group_is_not_in_the_memory_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["different", "repeated"])
+@pytest.mark.slow
 def test_long_kept_texts_make_batches_of_fewer_rows(store: Store, numbers: pa.Table, tmp_path: Path, kind: str) -> None:
     rows = 30_000
     ids = pa.array(np.arange(rows) % (7 if kind == "repeated" else rows)).cast(pa.string())

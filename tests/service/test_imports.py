@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 
 def imported(code: str) -> list[str]:
     """Returns the names of the modules that a new Python has after some code."""
@@ -15,6 +17,7 @@ def imported(code: str) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_no_process_but_the_hosts_needs_torch() -> None:
     modules = imported("import service.server, service.http.asgi, service.api_process, service.http.protocol")
     assert "torch" not in modules

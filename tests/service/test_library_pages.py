@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from service.library_pages import library_mappings
 
 PROGRAM = """
@@ -39,6 +41,7 @@ print(json.dumps([before, after, compute() == computed, ended]))
 """
 
 
+@pytest.mark.slow
 def test_a_process_is_smaller_and_computes_the_same() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], check=True, timeout=60, capture_output=True, text=True)
     before, after, is_same, exit_code_of_fork = json.loads(done.stdout)

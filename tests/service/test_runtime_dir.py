@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from service.runtime_dir import make_runtime_dir
 from tests.serving import ROOT
 
@@ -22,6 +24,7 @@ for _ in range(int(sys.argv[2])):
 """
 
 
+@pytest.mark.slow
 def test_servers_that_start_at_once_each_get_a_folder_of_their_own(short_folder: Path) -> None:
     starts = [
         subprocess.Popen(

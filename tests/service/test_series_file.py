@@ -101,6 +101,7 @@ def _count(folder: Path) -> None:
             file.add(("m", str(version)), (1, 0, 0, 0, 1))
 
 
+@pytest.mark.slow
 def test_counts_never_go_back_whenever_the_writer_is_killed(tmp_path: Path) -> None:
     reader = SeriesReader(tmp_path, HISTOGRAM)
     before: dict[Labels, Values] = {}

@@ -160,6 +160,7 @@ def test_the_pinball_loss_is_scikit_learns_and_its_derivative_is_autograds(quant
     torch.testing.assert_close(given, leaf.grad)
 
 
+@pytest.mark.slow
 def test_a_quantile_and_an_absolute_error_are_learned():
     def answers(**settings):
         model = fit(values(), target="y", **RUN, epochs=60, batch_size=64, **settings)

@@ -212,6 +212,7 @@ def test_an_option_beside_a_budget_takes_effect_or_is_refused(budget, option, tm
         assert found == expected
 
 
+@pytest.mark.slow
 def test_a_run_within_a_budget_is_repeated_without_a_clock():
     model = fit("iris", **SMALL, budget=4)
     training = model.checkpoint.training

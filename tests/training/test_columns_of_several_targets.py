@@ -172,6 +172,7 @@ def test_a_leak_names_its_target():
     assert not any("'a'" in note for note in read(data).notes)
 
 
+@pytest.mark.slow
 def test_of_very_many_targets_the_first_are_searched_for_leaks_and_a_note_says_so():
     rng = np.random.default_rng(0)
     columns, targets = 200, 60

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from sklearn.datasets import load_iris
 
 from training.cli import main
@@ -28,6 +29,7 @@ def test_an_unknown_dataset_is_refused_by_name(capsys):
     assert capsys.readouterr().err.startswith("error: 'tulips' is not a built-in dataset; there are xor, ")
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_had_enough_is_no_fault():
     # digits is larger than a pipe's buffer: the rest cannot be written.
     command = [sys.executable, "-m", "training", "data", "digits"]

@@ -28,12 +28,14 @@ def figure(model):
 
 
 @pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.slow
 def test_the_default_settings_reach_the_bar(name):
     assert figure(fit(name)) >= BARS[name]
 
 
 @pytest.mark.parametrize("name", ["xor", "and", "or", "parity"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.slow
 def test_truth_tables_are_learned_from_any_start(name, seed):
     assert figure(fit(name, seed=seed)) == 1.0
 

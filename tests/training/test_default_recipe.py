@@ -100,6 +100,7 @@ def test_values_stay_within_the_range_of_training():
     assert target.minimum - 1e-3 <= value <= target.maximum + 1e-3
 
 
+@pytest.mark.slow
 def test_it_learns_a_real_table_better_than_chance_would_have_it():
     data = load_breast_cancer(as_frame=True)
     frame = data.data.assign(diagnosis=data.target_names[data.target])
@@ -175,6 +176,7 @@ def test_a_weighed_row_counts_as_that_many_rows():
         assert float(judged[0].error) == pytest.approx(float(judged[1].error), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_balanced_classes_are_found_more_often():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1500, 2))

@@ -86,6 +86,7 @@ def test_categories_beyond_the_first_are_counted_together() -> None:
     )
 
 
+@pytest.mark.slow
 def test_many_columns_and_rows_are_left_out() -> None:
     columns = tuple(numeric(f"x{i}") for i in range(MAX_COLUMNS + 50))
     x = np.random.default_rng(0).normal(size=(6_000, len(columns))).astype(np.float32)

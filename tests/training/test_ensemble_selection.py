@@ -23,6 +23,7 @@ def classifiers(seed, models=4, rows=80):
 
 
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.slow
 def test_the_mean_is_nearly_as_good_as_the_best_of_all_weights(seed):
     answers, truth = classifiers(seed)
     counts = select(answers, lambda found: (log_loss(truth, found),))

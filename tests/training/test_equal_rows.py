@@ -94,6 +94,7 @@ def test_a_copy_of_a_row_is_no_answer_to_it() -> None:
     st.integers(0, 3),
     st.data(),
 )
+@pytest.mark.slow
 def test_no_copies_are_in_two_parts_and_no_part_is_empty(times, kind, seed, data):
     target = data.draw(st.lists(st.integers(0, 2), min_size=len(times), max_size=len(times)))
     target[:9] = [0, 1, 2] * 3

@@ -26,6 +26,7 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.parametrize(
     ("before", "place"), [("true", "unpublished/"), ("touch unpublished", "tmp/axon-xor-")], ids=["", "and one more"]
 )
+@pytest.mark.slow
 def test_a_store_that_fills_up_while_it_trains_loses_no_model(tmp_path, before, place):
     (tmp_path / "tmp").mkdir()
     arguments = ("fit", "xor", "--engine", "numpy", "--epochs", "2", "--hidden", "8", "--quiet")
@@ -58,6 +59,7 @@ def test_a_store_without_room_is_refused_before_training(tmp_path, command_line)
     )
 
 
+@pytest.mark.slow
 def test_a_store_without_room_for_this_network_is_refused_before_training(tmp_path):
     run = ("fit", "xor", "--engine", "numpy", "--hidden", "300,300", "--store", "store")
     ran = on_a_tiny_disk(tmp_path / "store", "size=64k", REFUSED_AT_ONCE, *run)

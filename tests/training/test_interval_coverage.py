@@ -22,6 +22,7 @@ SPLITS = {"diabetes": 40, "wine": 50, "iris": 50, "breast cancer": 30, "digits":
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+@pytest.mark.slow
 def test_the_truth_is_covered_as_often_as_asked(table: RealTable) -> None:
     runs = [list(coverages(table, seed, LEVELS, engine="linear")) for seed in range(SPLITS[table.name])]
     for level, of_level in zip(LEVELS, zip(*runs, strict=True), strict=True):

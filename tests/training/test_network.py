@@ -243,6 +243,7 @@ def test_the_data_driven_start_gives_every_unit_a_spread_of_one_and_a_bias_among
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.slow
 def test_weight_decay_is_torchs(optimizer):
     """Compares the weights with those of torch's own optimiser on torch's own module."""
     settings = {

@@ -244,6 +244,7 @@ def number_columns(draw):
 
 @settings(max_examples=60, deadline=None)
 @given(number_columns(), st.sampled_from([",", ";", "\t"]), st.sampled_from([".,", ",.", ", ", ".'", ",\u202f"]))
+@pytest.mark.slow
 def test_what_is_read_without_a_word_is_what_was_written(columns, delimiter, marks):
     """Expects any column that is read wrongly to be refused or named in a note."""
 

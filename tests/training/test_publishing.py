@@ -111,6 +111,7 @@ def test_json_tells_where_a_model_is_that_was_not_published(command, capsys):
     assert told["kept"] == "store/.unpublished/xor-1/model.safetensors"
 
 
+@pytest.mark.slow
 def test_if_better_publishes_what_is_better_and_keeps_what_is_not(command, store, tmp_path):
     table().to_csv(tmp_path / "t.csv", index=False)
     run = ("fit", "t.csv", "--target", "y", "--recipe", "classic", "--hidden", 16, "--learning-rate", "0.02")
@@ -132,6 +133,7 @@ def test_if_better_publishes_what_is_better_and_keeps_what_is_not(command, store
     assert "t@1 predicts classes of 'y', and this run values" in err
 
 
+@pytest.mark.slow
 def test_a_search_is_published_by_the_same_rules(command, store, tmp_path):
     table().to_csv(tmp_path / "t.csv", index=False)
     fit("t.csv", target="y", **GOOD).publish(store)

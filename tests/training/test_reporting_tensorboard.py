@@ -66,6 +66,7 @@ sys.exit(main(["fit", "xor", "--engine", "numpy", "--epochs", "400", "--hidden",
 """
 
 
+@pytest.mark.slow
 def test_a_log_that_cannot_be_written_ends_early_and_not_the_run(tmp_path):
     pytest.importorskip("tensorboard")
     ran = on_a_tiny_disk(tmp_path / "runs", "size=8k", FULL_DISK)

@@ -115,6 +115,7 @@ def test_csv_text_parquet_text_typed_value_and_json_give_the_same_bits(case):
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=6), min_size=4))
+@pytest.mark.slow
 def test_any_text_is_the_same_category_in_a_csv_file_and_in_json(cells):
     if len({category_of(cell) for cell in cells} - {None}) == 0:
         return

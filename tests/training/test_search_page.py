@@ -43,6 +43,7 @@ def test_what_is_not_published_has_a_page_too(searched):
     assert not store.exists()
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written_costs_no_model(searched, capsys):
     line, store, folder = searched
     (folder / "search.html").mkdir(parents=True)

@@ -181,6 +181,7 @@ def test_too_few_or_equal_trials_say_nothing_of_what_matters():
     assert same.importances() is None
 
 
+@pytest.mark.slow
 def test_a_study_of_something_else_is_refused_by_name(tmp_path):
     file = tmp_path / "study.db"
     study(file=file, identity={"table": "a", "search space": "b"}).close()

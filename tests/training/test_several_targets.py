@@ -89,6 +89,7 @@ def truth(model: FittedModel, part: str = "test") -> np.ndarray:
         {**QUICK, "epochs": 40, "hidden_sizes": (64,)},
     ],
 )
+@pytest.mark.slow
 def test_each_target_is_learned_as_well_as_alone(settings):
     model = fitted(**settings)
     assert isinstance(model.checkpoint.schema.target, ValuesTarget)
@@ -118,6 +119,7 @@ def test_each_target_is_learned_as_well_as_alone(settings):
         {**DEFAULT, "epochs": 8, "members": 2, "distill": True, "category_statistics": True},
     ],
 )
+@pytest.mark.slow
 def test_every_kind_of_run_learns_every_target(settings):
     model = fitted(**settings)
     figure = "pinball_loss" if settings.get("metric") == "quantile" else "mae"
@@ -327,6 +329,7 @@ def test_the_evaluation_of_one_target_has_no_fields_of_several():
     assert "target" not in found["largest_errors"][0]
 
 
+@pytest.mark.slow
 def test_baselines_answer_every_target(tmp_path, monkeypatch):
     model = fitted(**QUICK)
     found = compare(model)

@@ -70,6 +70,7 @@ def test_figures_are_scikit_learns() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"members": 4, "folds": True}, {"members": 4, "distill": True}], ids=str)
+@pytest.mark.slow
 def test_several_labels_are_ranked_as_well_as_by_logistic_regressions(options: dict) -> None:
     frame = labelled()
     model = fit(frame, target=LABELS, **RUN, **options)

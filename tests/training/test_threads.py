@@ -191,6 +191,7 @@ def test_the_command_tells_what_it_chose(tmp_path, capsys):
     assert "Training with" not in capsys.readouterr().err  # the user chose the number
 
 
+@pytest.mark.slow
 def test_a_library_that_is_loaded_within_the_limit_keeps_to_it():
     code = "from training.threads import limited_threads\nwith limited_threads(1):\n import torch\n" \
            "print(torch.get_num_threads())"  # fmt: skip

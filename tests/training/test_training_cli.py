@@ -61,6 +61,7 @@ def test_a_csv_file_becomes_a_served_model_and_the_same_bytes_twice(tmp_path):
     assert Store(tmp_path / "a").load("flowers").checkpoint.schema.target.name == "species"
 
 
+@pytest.mark.slow
 def test_a_refusal_is_one_sentence_and_exit_code_2(tmp_path):
     (tmp_path / "data.csv").write_text(FLOWERS + "n/a?,red,setosa\n")
     refused = run("fit", "data.csv", "--target", "species", cwd=tmp_path)
@@ -94,6 +95,7 @@ GERMAN = "menge;satz;umsatz\n" + "".join(
 
 
 @pytest.mark.parametrize(("options", "least"), [((), 1_100), (("--decimal", "."), 1.1), (("--thousands", "."), 1_100)])
+@pytest.mark.slow
 def test_marks_and_gaps_are_read_alike_by_inspect_fit_and_search(command, tmp_path, options, least):
     (tmp_path / "data.csv").write_text(GERMAN)
     arguments = ("data.csv", "--target", "umsatz", "--task", "regression", "--missing-values", "menge=101", *options)

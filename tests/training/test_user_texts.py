@@ -53,6 +53,7 @@ def table(tmp_path, monkeypatch):
     return "[t] :smile: [kg].csv"
 
 
+@pytest.mark.slow
 def test_every_command_shows_names_as_they_are(table, capsys, tmp_path):
     target = "price [/kg]"
     tiny = ("--epochs", "2", "--hidden", "4", "--store", "store")
@@ -83,6 +84,7 @@ def test_a_bar_on_a_terminal_shows_a_title_as_it_is(name, monkeypatch):
         assert console.export_text().count(name) >= 1
 
 
+@pytest.mark.slow
 def test_a_run_on_a_terminal_shows_the_name_of_the_file(table):
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "training", "inspect", table, "--target", "[y]"]

@@ -58,6 +58,7 @@ def test_a_missing_httpx_is_told_with_the_extra(name: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_command_tells_it_too(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     line = ["predict", str(tmp_path / "table.csv"), "--url", "http://127.0.0.1:9"]

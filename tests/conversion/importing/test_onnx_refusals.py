@@ -314,6 +314,7 @@ def endless_function() -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("make", [lambda: doubling(60), great_constant, outer_product, cycle, endless_function])
+@pytest.mark.slow
 def test_a_hostile_graph_is_refused_soon_and_needs_little_memory(
     make: Callable[[], onnx.ModelProto], tmp_path: Path
 ) -> None:

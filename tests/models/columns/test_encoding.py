@@ -171,6 +171,7 @@ def in_any_form(schema, rows, seed):
 
 @settings(max_examples=150)
 @given(columns_and_rows(), st.integers(0, 2**32))
+@pytest.mark.slow
 def test_every_form_of_a_row_gives_the_bytes_of_the_naive_oracle(case, seed):
     schema, rows = case
     expected = naive(schema, rows)
@@ -198,6 +199,7 @@ ODD_CELLS = st.one_of(
 
 @settings(max_examples=300)
 @given(columns_and_rows(), st.data())
+@pytest.mark.slow
 def test_many_rows_are_refused_as_few_are(case, data):
     schema, rows = case
     many = (rows * 40)[:40]
@@ -253,6 +255,7 @@ def test_whole_columns_encode_to_the_bytes_of_their_rows(case, as_names):
 
 @settings(max_examples=150)
 @given(columns_and_rows())
+@pytest.mark.slow
 def test_the_features_tell_what_each_number_of_a_row_is(case):
     schema, rows = case
     matrix = naive(schema, rows)
@@ -623,6 +626,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("rows", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.slow
 def test_a_hostile_request_costs_little_more_than_an_honest_one_and_its_answer_is_bounded(rows):
     encoder = RowEncoder(schema_of(*map(numeric, "ab")))
     for booleans in (True, False):

@@ -76,6 +76,7 @@ def test_an_array_of_numbers_is_encoded_as_its_elements(numbers: list[float], dt
 
 
 @given(st.integers(1, 40), st.integers(2, 4), st.sampled_from(["<i1", "<u1", "<i8", "<u8", "<f4", "<f8"]), st.data())
+@pytest.mark.slow
 def test_a_matrix_is_encoded_as_its_rows(rows: int, columns: int, dtype: str, data: st.DataObject) -> None:
     names = data.draw(st.permutations(["plain", "gappy", "filled", "far"]))[:columns]
     kind = np.dtype(dtype)

@@ -210,6 +210,7 @@ PATHS = [path for path in paths_in(sound()) if path]
 @example(("target", "labels"), [0, False])
 @example(("target", "labels"), [1.5, math.nan])
 @example(("target", "labels"), [0, 10**400])
+@pytest.mark.slow
 def test_any_value_in_any_place_is_read_or_refused_by_data_error(path, value):
     raw = copy.deepcopy(sound())
     place = raw

@@ -41,6 +41,7 @@ def movement_of(evaluation: Evaluation, name: str) -> Movement:
     return found
 
 
+@pytest.mark.slow
 def test_at_most_one_of_a_hundred_windows_without_drift_is_flagged(watched: Watched) -> None:
     rng = np.random.default_rng(1)
     verdicts = [watched.evaluation(normal(rng, ROWS)).verdict for _ in range(200)]

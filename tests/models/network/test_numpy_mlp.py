@@ -92,6 +92,7 @@ def test_gradients_are_those_of_finite_differences(config):
 
 
 @pytest.mark.parametrize(("weight_decay", "momentum"), [(0, 0), (0.1, 0), (0, 0.9), (0.05, 0.8)])
+@pytest.mark.slow
 def test_updates_are_those_of_torchs_sgd(weight_decay, momentum):
     config = MLPConfig(layer_sizes=(3, 5, 2), activation="tanh")
     mlp, (x, y) = with_biases(config), batch(config)

@@ -197,6 +197,7 @@ def ids_in(folder: Path) -> list[str]:
     return [one for rows in read_log(folder) for one in rows.request_ids]
 
 
+@pytest.mark.slow
 def test_conversions_that_are_killed_lose_and_double_nothing(tmp_path: Path) -> None:
     ids = fill(tmp_path, 24, 600)
     command = [sys.executable, "-m", "service.prediction_log", str(tmp_path), str(1 << 40)]
@@ -216,6 +217,7 @@ def test_conversions_that_are_killed_lose_and_double_nothing(tmp_path: Path) -> 
     assert not list(tmp_path.rglob("*.new"))
 
 
+@pytest.mark.slow
 def test_a_spool_of_a_living_writer_is_left_alone_and_an_unreadable_one_is_set_aside(tmp_path: Path) -> None:
     fill(tmp_path, 1, 5)
     living = new_spool(tmp_path, "api-9")

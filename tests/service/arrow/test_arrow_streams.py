@@ -222,6 +222,7 @@ def test_other_bytes_are_refused_in_a_sentence(body: bytes, said: str) -> None:
     assert said in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_stream_may_end_without_its_end_mark_and_nowhere_else() -> None:
     body = stream_of(make_table(20), rows_a_batch=10)
     whole = bytes_of(read(ENCODER, body))
@@ -277,6 +278,7 @@ _LIES = [0, -1, 2**31, 2**62, 2**40, 255, 65536, -(2**63), 1, 7]
     st.lists(st.tuples(st.integers(0, 10**4), st.sampled_from([1, 2, 4, 8]), st.sampled_from(_LIES)), max_size=4),
 )
 @settings(max_examples=600, deadline=None)
+@pytest.mark.slow
 def test_streams_with_lies_are_read_or_refused(stream: bytes, lies: list[tuple[int, int, int]]) -> None:
     body = bytearray(stream)
     for place, size, lie in lies:

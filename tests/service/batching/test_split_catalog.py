@@ -52,6 +52,7 @@ def by_hand(store: Store, document: object) -> None:
     (store.root / "a/aliases.json").write_text(json.dumps(document))
 
 
+@pytest.mark.slow
 def test_a_split_divides_requests_and_a_plain_alias_ends_it(store: Store, catalog: Catalog) -> None:
     store.split("a", "p", {1: 90, 2: 10})
     refresh(catalog)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 from watched_models import FEATURES, Watched, answers_to, normal
 
 from service.drift.row_sample import RowSample, SampleBudget, TakenRows
@@ -17,6 +18,7 @@ from service.drift.version_drift import VersionDrift
 VERSIONS = 300
 
 
+@pytest.mark.slow
 def test_hundreds_of_versions_take_some_megabytes() -> None:
     rng = np.random.default_rng(0)
     watched = Watched.trained_on(normal(rng, 2_000), normal(rng, 500))

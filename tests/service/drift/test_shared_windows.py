@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 from watched_models import FEATURES, Watched, answers_to, normal
 
 from models.distributions.window import Window
@@ -59,6 +60,7 @@ def ended(steps: Generator[None, None, list[Window]]) -> list[Window]:
             return windows
 
 
+@pytest.mark.slow
 def test_an_ended_window_takes_no_more_rows(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     watched = Watched.trained_on(normal(rng, 2_000), normal(rng, 500))

@@ -140,6 +140,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     peek_reference(data)
 
 
+@pytest.mark.slow
 def test_too_many_tensors_are_refused_early() -> None:
     for message in (REQUEST(raw_input_contents=[b""] * 200_000), REQUEST(inputs=[{"name": "a"}] * 400_000)):
         with pytest.raises(TooLarge):

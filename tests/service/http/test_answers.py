@@ -109,6 +109,7 @@ class Requester:
 
 
 @pytest.mark.parametrize(("width", "sizes"), [(1000, [1] * 256), (3, [1] * 1000), (500, [1, 40, 7, 31, 32, 20] * 4)])
+@pytest.mark.slow
 def test_a_long_batch_is_written_a_few_answers_at_a_time(width: int, sizes: list[int], tmp_path: Path) -> None:
     writer = JsonWriter(served(ClassTarget(name="y", labels=tuple(range(width))), tmp_path))
     matrix = np.random.default_rng(3).random((sum(sizes), width), dtype=np.float32)

@@ -278,6 +278,7 @@ def test_probes_are_answered_at_the_limit_behind_a_prefix_too(
             assert service.exchange(get(other)).startswith(b"HTTP/1.1 503")
 
 
+@pytest.mark.slow
 def test_a_client_that_hangs_up_is_known_to_have(service: Service) -> None:
     service.app.echo.holds = True
     with service.connect() as stream:
@@ -336,6 +337,7 @@ def test_a_client_that_never_reads_is_let_go(make_service: Callable[..., Service
         wait_until(lambda: not service.server.server_state.connections)
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_slowly_is_not(make_service: Callable[..., Service]) -> None:
     size = 20_000_000
     service = make_service(idle_seconds=0.6, max_body_bytes=size, max_buffered_bytes=size)

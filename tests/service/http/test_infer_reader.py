@@ -109,6 +109,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, int | None]:
     request=with_bytes({"inputs": [tensor("b", "FP32", [3], [1, [2], 3])]}), sizes=SliceSizes(1, 64, 1 << 18, 8, 1)
 )
 @example(request=with_bytes({"inputs": [binary_tensor("a", "FP32", [1], 0)]}), sizes=USUAL_SIZES)
+@pytest.mark.slow
 def test_a_request_in_steps_is_what_it_is_at_once(
     kind: str, request: tuple[bytes, int | None], sizes: SliceSizes
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_large_request_in_steps_is_what_it_is_at_once(kind: str) -> None:
     assert in_steps(encoder, body, length) == at_once(encoder, body, length)
 
 
+@pytest.mark.slow
 def test_each_of_thousands_of_columns_may_be_an_input() -> None:
     names = [f"c{i}" for i in range(5000)]
     encoder = schema(*map(number, names))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ def lazy(value):
 
 
 @given(VALUES)
+@pytest.mark.slow
 def test_the_pieces_make_the_document(value):
     assert json.loads(b"".join(json_pieces(value))) == value
     assert json.loads(b"".join(json_pieces(lazy(value)))) == value

@@ -57,6 +57,7 @@ def random_document(dice: random.Random) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("sizes", SHORT)
+@pytest.mark.slow
 def test_a_request_is_read_as_its_whole_json_is(sizes: SliceSizes) -> None:
     dice = random.Random(1)
     for _ in range(700):
@@ -67,6 +68,7 @@ def test_a_request_is_read_as_its_whole_json_is(sizes: SliceSizes) -> None:
 
 
 @pytest.mark.parametrize("sizes", SHORT)
+@pytest.mark.slow
 def test_damaged_json_is_refused_where_the_parser_refuses_it(sizes: SliceSizes) -> None:
     dice = random.Random(2)
     accepted = 0
@@ -129,6 +131,7 @@ def test_a_row_is_not_read_on_once_it_has_more_cells_than_it_may() -> None:
     assert request.at < 300_000
 
 
+@pytest.mark.slow
 def test_no_slice_is_long() -> None:
     rows = [[float(i), "text", None] for i in range(200_000)]
     sizes = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from service.loop_watch import LoopWatch
 
 
@@ -23,5 +25,6 @@ def longest_of(holds: list[float]) -> float:
     return asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_the_longest_hold_is_told() -> None:
     assert longest_of([0.02, 0.3, 0.02]) >= 0.29

@@ -110,6 +110,7 @@ def test_requests_of_both_forms_may_share_a_batch(versions: dict[str, ServedVers
 
 
 @pytest.mark.parametrize(("width", "rows"), [(3, STEP_NUMBERS), (3 * STEP_NUMBERS + 5, 2)])
+@pytest.mark.slow
 def test_no_step_writes_much(width: int, rows: int, tmp_path: Path) -> None:
     version = served(ClassTarget(name="y", labels=tuple(range(width))), tmp_path)
     matrix = np.random.default_rng(1).random((rows, width), dtype=np.float32)

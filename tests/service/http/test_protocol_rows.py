@@ -176,6 +176,7 @@ def requests(draw: st.DrawFn) -> tuple[str, str, list[list[Any]]]:
 
 @settings(max_examples=500)
 @given(requests())
+@pytest.mark.slow
 def test_rows_are_those_of_predict(request_: tuple[str, str, list[list[Any]]]) -> None:
     name, form, rows = request_
     encoder = ENCODERS[name]
@@ -198,6 +199,7 @@ def test_rows_are_those_of_predict(request_: tuple[str, str, list[list[Any]]]) -
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["mixed", "far numbers"])
+@pytest.mark.slow
 def test_many_rows_are_those_of_predict_at_any_cut(form: str, name: str) -> None:
     encoder, dice, rows = ENCODERS[name], random.Random(form), []
     for _ in range(6000):

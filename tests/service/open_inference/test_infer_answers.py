@@ -179,6 +179,7 @@ def test_requests_with_one_row_each_get_their_own_rows_in_their_own_form(kind: s
         check(read(payload), request, target, datatype, matrix[row : row + 1])
 
 
+@pytest.mark.slow
 def test_a_large_answer_in_steps_is_the_matrix_too(kind: str, tmp_path: Path) -> None:
     target, datatype = TARGETS[kind]
     writer = writer_for(target, tmp_path)

@@ -59,6 +59,7 @@ def test_names_of_columns_are_between_commas(tmp_path: Path) -> None:
     assert found.prediction_log_columns_left_out == ("date of birth", "ssn", "income")
 
 
+@pytest.mark.slow
 def test_no_process_of_the_server_imports_pyarrow_and_none_the_log_without_need() -> None:
     code = "import sys, service.server, service.http.asgi, service.api_process; print(*sys.modules)"
     names = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()

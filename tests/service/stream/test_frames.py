@@ -14,6 +14,7 @@ SEGMENTS = st.lists(st.integers(1, 5), min_size=1, max_size=6)
 
 
 @given(segments=SEGMENTS, width=st.integers(1, 7), cuts=st.lists(st.integers(1, 50), max_size=20))
+@pytest.mark.slow
 def test_a_stream_gives_the_same_frames_however_it_is_cut(segments: list[int], width: int, cuts: list[int]) -> None:
     rng = np.random.default_rng(0)
     blocks = [rng.normal(size=(rows, width)).astype(np.float32) for rows in segments]

@@ -85,6 +85,7 @@ def hosted(tmp_path: Path) -> Iterator[Hosted]:
     wait_until(lambda: not hosted.alive())
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_is_followed_by_another(hosted: Hosted) -> None:
     for n in range(1, 4):
         wait_until(lambda n=n: len(hosted.started()) == n)  # type: ignore[misc]
@@ -94,6 +95,7 @@ def test_one_that_is_killed_is_followed_by_another(hosted: Hosted) -> None:
     assert hosted.alive() == hosted.started()[-1:]
 
 
+@pytest.mark.slow
 def test_one_that_hangs_is_killed_and_followed_by_another(hosted: Hosted) -> None:
     wait_until(lambda: (hosted.folder / "w").exists())
     threading.Event().wait(1)  # long enough for several heartbeats
@@ -125,6 +127,7 @@ def test_the_wait_between_starts_that_fail_has_an_end() -> None:
     assert set(waits[10:]) == {5.0}
 
 
+@pytest.mark.slow
 def test_nobody_outlives_a_host_that_is_killed(hosted: Hosted) -> None:
     wait_until(lambda: (hosted.folder / "w").exists())
     hosted.process.kill()

@@ -26,6 +26,7 @@ def test_the_curvature_bounds_the_second_derivative():
     assert 0.5 * approximation.CURVATURE < np.abs(second).max() <= approximation.CURVATURE
 
 
+@pytest.mark.slow
 def test_the_error_falls_with_the_width():
     result = approximation.run(widths=(2, 8, 32))
     constructed, trained = ([getattr(run, name) for run in result.runs] for name in ("constructed", "trained"))

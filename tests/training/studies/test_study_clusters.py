@@ -24,6 +24,7 @@ def test_the_claim_holds(seed):
     assert result.holds, result.verdict
 
 
+@pytest.mark.slow
 def test_another_linear_model_does_no_better():
     result, rng = clusters.run(), np.random.default_rng(1)
     scores = {}

@@ -11,6 +11,7 @@ from training.studies import composition, xor
 
 
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.slow
 def test_the_claim_holds_whatever_is_drawn(seed):
     assert composition.run(seed=seed, quick=True).holds
 

@@ -8,6 +8,7 @@ from training.studies import equivalence
 
 
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.slow
 def test_the_losses_of_500_steps_are_the_same_to_rounding(seed):
     result = equivalence.run(seed=seed)
     for run in result.runs:

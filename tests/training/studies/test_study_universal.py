@@ -7,6 +7,7 @@ from training.studies import universal
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_the_claim_holds_whatever_is_drawn(seed):
     assert universal.run(seed=seed, quick=True).holds
 
@@ -18,6 +19,7 @@ def test_a_written_down_network_is_linear_interpolation():
     np.testing.assert_allclose(universal.constructed(2, 14).forward(x[:, None])[:, 0], expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_one_unit_less_is_not_enough():
     x = np.linspace(0, 1, 4001)[:, None]
     for run in universal.run(quick=True).wave_runs:
