@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.columns.cell_text import NoCategory, category_of
+from models.columns.cells import listed
 from models.columns.date_fields import Moments
 from models.columns.dates import iso_text
 from models.columns.labels import label_text
@@ -141,19 +141,18 @@ def read_labels(path: Path, *, target: str, column: str | None = None, on: str |
     """
     frame = _read(path)
     names = list(frame.columns)
+    columns = listed([str(name) for name in names])
     key = REQUEST_ID if on is None else on
     if key not in names:
-        raise DataError(f"{path} has no column {key!r} to join by; its columns are {listed(names)}.")
+        raise DataError(f"{path} has no column {key!r} to join by; its columns are {columns}.")
     if column is None:
         others = [name for name in names if name not in (key, ROW)]
         wanted = [name for name in (target, *_LABEL_NAMES) if name in others]
         if not wanted and len(others) != 1:
-            raise DataError(
-                f"{path} has no column {target!r}; --label names the column of labels out of {listed(names)}."
-            )
+            raise DataError(f"{path} has no column {target!r}; --label names the column of labels out of {columns}.")
         column = wanted[0] if wanted else others[0]
     elif column not in names:
-        raise DataError(f"{path} has no column {column!r}; its columns are {listed(names)}.")
+        raise DataError(f"{path} has no column {column!r}; its columns are {columns}.")
     labels = Labels(path=path, column=column, on=on, by_key={}, has_rows=on is None and ROW in names)
     keys = [_text(cell) for cell in frame[key].tolist()]
     rows = _row_numbers(path, frame[ROW].tolist()) if labels.has_rows else [0] * len(keys)
@@ -227,8 +226,3 @@ def _texts(rows: LoggedRows, name: str) -> list[str | None]:
 
 def _as_moments(cells: NDArray[Any]) -> Moments:
     return cells.astype("datetime64[us]")
-
-
-def listed(names: Sequence[Any]) -> str:
-    """Returns the first ten names in quotes, separated by commas."""
-    return ", ".join(repr(str(name)) for name in names[:10]) + (", …" if len(names) > 10 else "")

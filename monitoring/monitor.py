@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns.cells import listed
 from models.columns.schema import ValuesTarget
 from models.distributions.evaluation import Evaluation
 from models.distributions.window import Window
@@ -17,7 +18,7 @@ from models.model_store import ModelStore
 from models.network.config import Output
 from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion
-from monitoring.labels import Labels, listed, read_labels
+from monitoring.labels import Labels, read_labels
 from monitoring.periods import By, starts_of
 from monitoring.selection import Selection
 from monitoring.training_facts import TrainingFacts, training_facts

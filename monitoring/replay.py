@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from inference.device_network import DeviceNetwork
 from models.at_once import at_once
 from models.checkpoint import Checkpoint
+from models.columns.cells import listed
 from models.columns.column import CategoricalColumn, Column, DateColumn
 from models.columns.encoding import RowEncoder
 from models.columns.labels import Label, label_text
@@ -37,7 +38,6 @@ SHOWN_ROWS = 20
 CLOSE = 0.01  # of values that agree, in standard deviations of the target in training
 DEVIATIONS = "standard deviations"
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
-_LISTED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +161,7 @@ class ReplayedVersion:
         targets = version.target.names if isinstance(version.target, ValuesTarget) else ()
         if self.targets != targets:  # of one target each, the names may differ
             one, other = (
-                f"the targets {_names(names)}" if names else "one target" for names in (self.targets, targets)
+                f"the targets {listed(names)}" if names else "one target" for names in (self.targets, targets)
             )
             raise DataError(
                 f"{self.reference} predicts {one}, and {version} in the log {other}: these answers cannot be compared."
@@ -171,8 +171,8 @@ class ReplayedVersion:
         if missing:
             why = "AXON_PREDICTION_LOG_OMIT left it out, or" if version.left_out else "since"
             raise DataError(
-                f"{self.reference} needs {_listed(missing)}, which the log of {version} does not have: {why} {version} "
-                "has no such column."
+                f"{self.reference} needs {_columns(missing)}, which the log of {version} does not have: {why} "
+                f"{version} has no such column."
             )
         for column in self.schema.columns:
             before = logged[column.name]
@@ -405,10 +405,5 @@ def _kind(column: Column) -> str:
     return "a column of dates" if isinstance(column, DateColumn) else "a column of numbers"
 
 
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:_LISTED])) + (", …" if len(names) > _LISTED else "")
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = _names(names)
-    return f"column {shown}" if len(names) == 1 else f"columns {shown}"
+def _columns(names: Sequence[str]) -> str:
+    return f"column {listed(names)}" if len(names) == 1 else f"columns {listed(names)}"

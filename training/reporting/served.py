@@ -22,6 +22,7 @@ from models.signing import trusted
 from training.config import DECIDED_METRICS
 from training.data.preprocessing import encode
 from training.data.split import Split
+from training.data.targets import listed_targets
 from training.data.training_table import TrainingTable
 from training.data.values import Values, missing_of
 from training.reporting.comparison import OURS, Difference, difference_of
@@ -111,7 +112,9 @@ def compare_with_served(
 def _check_target(served: str, old: Checkpoint, table: TrainingTable) -> None:
     target = old.schema.target
     if target.names != table.target_names:
-        raise DataError(f"{served} predicts {target.name!r}, and this run {table.target_name!r}.")
+        raise DataError(
+            f"{served} predicts {listed_targets(target.names)}, and this run {listed_targets(table.target_names)}."
+        )
     if isinstance(target, ClassTarget) != bool(table.labels):
         before, now = ("classes", "values") if not table.labels else ("values", "classes")
         raise DataError(f"{served} predicts {before} of {target.name!r}, and this run {now}.")
