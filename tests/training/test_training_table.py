@@ -320,3 +320,28 @@ def test_an_example_is_what_a_client_would_send():
     assert table.example(2) == {"x": 3, "r": None, "z": "u", "v": "p"}
     assert type(table.example(1)["x"]) is int
     assert type(table.example(1)["r"]) is float
+
+
+@pytest.mark.parametrize(
+    ("choices", "remedy"),
+    [
+        ({"categorical": ["y"]}, "--task classification"),
+        ({"numeric": ["y"]}, "--task regression"),
+        ({"date": ["y"]}, "a time is predicted as a number"),
+        ({"date_formats": {"y": "%d.%m.%Y"}}, "for --time"),
+    ],
+)
+def test_a_kind_of_features_is_no_kind_of_target(choices, remedy):
+    with pytest.raises(DataError, match=f"column 'y' is the target, and --.* is for columns to learn from.*{remedy}"):
+        read({"x": [1.0, 2.5, 3.25, 4.0], "y": [1.5, 2.25, 3.0, 4.75]}, **choices)
+
+
+@pytest.mark.parametrize("typed", [False, True])
+@pytest.mark.parametrize(("task", "reason"), [(None, "a time is predicted as a number"), ("regression", "of numbers")])
+def test_dates_are_no_target_unless_asked_for_as_classes(typed, task, reason):
+    days = ["2024-05-31", "2024-06-01"] * 6
+    columns = {"x": list(range(12)), "day": pd.to_datetime(days) if typed else days}
+    with pytest.raises(DataError, match=f"'day' of the table holds dates .* at row 0.*{reason}.*days since"):
+        read(columns, target="day", task=task)
+    if not typed:
+        assert read(columns, target="day", task="classification").labels == ("2024-05-31", "2024-06-01")

@@ -26,7 +26,7 @@ from training.commands.options import CommandLine
 from training.commands.publishing import Candidate, Outcome, Publication
 from training.commands.settings import add_metric, add_settings, settings_of
 from training.commands.table import SOURCE_HELP, add_table, table_of
-from training.data.understanding import MAX_NUMBERED_CLASSES
+from training.data.class_codes import MAX_NUMBERED_CLASSES
 from training.datasets import DATASETS
 from training.engines.engine import Epoch
 from training.fit import fit

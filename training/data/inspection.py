@@ -24,12 +24,11 @@ from training.data.preprocessing import Scaling
 from training.data.raw_column import RawColumn
 from training.data.split import MIN_CLASS_ROWS, rare_class
 from training.data.table import Table
+from training.data.target_values import read_one_of_targets, read_target
 from training.data.targets import listed_targets, target_names
 from training.data.understanding import (
     check_choices,
     check_task_of_targets,
-    read_one_of_targets,
-    read_target,
     read_training_table,
     with_target,
     without_rare_classes,

@@ -278,6 +278,13 @@ class RawColumn:
         kind = f"date of the form {form}"
         return self._read(lambda texts: read(texts, form), kind=kind, forced=forced, remedy=remedy)
 
+    def holds_dates(self) -> bool:
+        """Returns True if all cells but the missing ones are dates, typed or in ISO 8601."""
+        if not pa.types.is_dictionary(self.cells.type):
+            return _is_temporal(self.cells.type)
+        _, texts = dictionary_encoded(self.cells)
+        return len(texts) > 0 and bool(dates_in(texts)[1].all())
+
     def check_has_values(self) -> None:
         """Refuses a column without any value."""
         if self.count_missing() == len(self):

@@ -5,20 +5,17 @@ Data that cannot be learned from are refused, in one sentence that names the col
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from models.network.config import Task
-from training.data.class_codes import MAX_NUMBERED_CLASSES, class_codes_note, is_numbered_classes
-from training.data.class_labels import Classes, read_classes, read_same_classes
+from training.data.class_codes import class_codes_note
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import EqualRows, equal_rows_note
 from training.data.features import as_kind, equal_rows_of, joined_features, read_features, read_same_features
@@ -27,17 +24,18 @@ from training.data.raw_column import RawColumn
 from training.data.row_roles import check_groups_apart, check_times_apart, read_group, read_time, read_weight
 from training.data.split import MIN_CLASS_ROWS
 from training.data.table import Table
+from training.data.target_values import read_same_targets, read_target, read_targets
 from training.data.targets import listed_targets, target_names
 from training.data.training_table import TrainingTable
-from training.data.typed_options import typed
 from training.data.values import Values, joined_names, kind_of
 
-__all__ = ["MAX_NUMBERED_CLASSES", "read_training_table"]
-
 _LISTED = 3  # classes named in a note
-# The words in a regression target with at least this share of numbers are errors; with a smaller one it is categorical.
-LEAST_SHARE_OF_NUMBERS = 0.5
-_COMPLETE = "fill it in, remove the row, or leave such rows out (--drop-missing-target)"
+_KINDS_OF_FEATURES = {
+    "categorical": "--categorical is for columns to learn from: to predict classes, say --task classification",
+    "numeric": "--numeric is for columns to learn from: to predict numbers, say --task regression",
+    "date": "--date is for columns to learn from: a time is predicted as a number, such as days since a first day",
+    "date_formats": "--date-format is for columns to learn from and for --time",
+}
 
 
 def read_training_table(
@@ -79,7 +77,7 @@ def read_training_table(
     if not names:
         raise DataError(f"{table.source} has no column to learn from beside the {beside}.")
     target_columns = [RawColumn(table, name, "target") for name in targets]
-    classes, values = _read_targets(target_columns, task)
+    classes, values = read_targets(target_columns, task)
     for column in target_columns:
         notes += [f"The target {column.name!r} {remark}" for remark in column.remarks]
     date_forms: dict[str, str] = {}
@@ -152,6 +150,9 @@ def check_choices(table: Table, targets: Sequence[str], choices: ColumnChoices) 
     for target in targets:
         if target in choices.drop:
             raise DataError(f"column {target!r} is {article} target and cannot be dropped.")
+        for kind, remedy in _KINDS_OF_FEATURES.items():
+            if target in getattr(choices, kind):
+                raise DataError(f"column {target!r} is {article} target, and {remedy}.")
     for role, column in choices.roles.items():
         if column in targets:
             raise DataError(f"column {column!r} is {article} target and cannot be the {role} too.")
@@ -229,130 +230,6 @@ def without_rare_classes(
     return (table.select(keep) if rare else table), rare
 
 
-def _read_targets(columns: Sequence[RawColumn], task: Task | None) -> tuple[Classes | None, NDArray[Any]]:
-    """Reads the target, as `read_target` does, or several targets as `(rows, targets)` float64."""
-    if len(columns) == 1:
-        return read_target(columns[0], task)
-    return None, np.column_stack([read_one_of_targets(column, task) for column in columns])
-
-
-def read_one_of_targets(column: RawColumn, task: Task | None) -> NDArray[np.float64]:
-    """Reads one of several targets: `(rows,)` numbers; true and false are 1 and 0.
-
-    Raises:
-        DataError: the target holds names, has a gap or one value only.
-    """
-    column.check_complete(_COMPLETE)
-    alone = f"predict it alone, as classes ({typed('--target', column.name)})"
-    numbers = column.numbers(forced=False, remedy=alone)
-    if numbers is None and (not column.is_string or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS):
-        names = column.names()
-        if set(names.names) != {"false", "true"}:
-            raise DataError(
-                f"{column.called} holds names ({names[0]!r} at {column.at(0)}), and each of several targets is of "
-                f"numbers: write 0 and 1 for no and yes, or {alone}."
-            )
-        column.remarks.append("holds true and false, which are read as 1 and 0.")
-        return np.array([name == "true" for name in names.names], dtype=np.float64)[names.codes]
-    numbers = _target_numbers(column, "regression", remedy=alone)
-    assert numbers is not None  # noqa: S101 -- a regression target without numbers is refused
-    _check_values(column, numbers)
-    if task is None and is_numbered_classes(numbers):
-        column.remarks.append(
-            f"holds {len(np.unique(numbers))} different whole numbers, which alone would be classes; it is read as "
-            "values, as each of several targets is."
-        )
-    return numbers
-
-
-def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, NDArray[Any]]:
-    """Reads the target as classes with `(rows,)` int64 indices of their labels, or as None with `(rows,)` float64.
-
-    Raises:
-        DataError: the target has a gap or one value only, or does not fit the task.
-    """
-    if task not in (None, "classification", "regression"):
-        raise DataError(f"task must be classification or regression, got {task!r}.")
-    column.check_complete(_COMPLETE)
-    numbers = None
-    if task != "classification":
-        numbers = _target_numbers(column, task)
-    if numbers is not None and (task == "regression" or not is_numbered_classes(numbers)):
-        _check_values(column, numbers)
-        return None, numbers
-    classes = read_classes(column)
-    column.remark_on_gap_names(classes.labels, np.bincount(classes.codes))
-    return classes, classes.codes
-
-
-def _check_values(column: RawColumn, numbers: NDArray[np.float64]) -> None:
-    """Refuses a regression target of one value, or of values that float32 cannot hold; remarks on extremes."""
-    column.check_range(numbers)
-    column.check_resolution(numbers)
-    if (numbers == numbers[0]).all():
-        raise DataError(f"{column.called} has one value only, {numbers[0]:g}: there is nothing to predict.")
-    column.remark_on_extremes(numbers)
-
-
-def _target_numbers(
-    column: RawColumn, task: Task | None, *, remedy: str = "read the target as classes (--task classification)"
-) -> NDArray[np.float64] | None:
-    """Returns the target as numbers; None for a categorical one.
-
-    Args:
-        column: target column.
-        task: `classification` or `regression`; None infers it from the target.
-        remedy: remedy for a target that is not of numbers, as the end of a sentence.
-
-    Raises:
-        DataError: a regression target holds categories; texts stand for missing values; or a typed table holds
-            numbers as texts, and too many different ones for classes.
-    """
-    numbers = column.numbers(forced=False, remedy=remedy)
-    if numbers is None and task == "regression":
-        if not column.is_string or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS:
-            raise DataError(
-                f"{column.called} holds names ({column.names()[0]!r} at {column.at(0)}), but regression is of numbers."
-            )
-        column.remarks.clear()
-        numbers = column.numbers(forced=True, remedy=remedy)
-    elif numbers is None and column.looks_numeric is not None:
-        as_numbers = column.numbers(forced=True, remedy=remedy)
-        column.remarks.clear()
-        if as_numbers is not None and not is_numbered_classes(as_numbers):
-            raise DataError(
-                f"{column.called} holds numbers as texts, such as {column.looks_numeric!r}: read them as numbers "
-                "(--task regression), or as classes (--task classification)."
-            )
-        column.remarks.append(
-            f"holds numbers as texts, such as {column.looks_numeric!r}, and is read as classes: --task regression "
-            "reads them as numbers."
-        )
-    elif numbers is None and column.is_string:
-        _check_is_of_names(column, remedy)
-    if numbers is not None and (gaps := np.isnan(numbers)).any():
-        texts = list(dict.fromkeys(column.cells.filter(pa.array(gaps)).to_pylist()))
-        options = " ".join(shlex.quote(f"{column.name}={text}") for text in texts)
-        raise DataError(
-            f"{column.called}: {texts[0]!r} at {column.at(int(gaps.argmax()))} is not a number, while the other cells "
-            f"are: leave such rows out (--missing-values {options} --drop-missing-target), or {remedy}."
-        )
-    return numbers
-
-
-def _check_is_of_names(column: RawColumn, remedy: str) -> None:
-    """Refuses a target of words and many different numbers, which are too many to be classes."""
-    words, numbers = column.words()
-    if numbers <= MAX_NUMBERED_CLASSES or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS:
-        return
-    listed = ", ".join(repr(word[:40]) for word in words[:3]) + ", …" * (len(words) > 3)
-    options = " ".join(shlex.quote(f"{column.name}={word}") for word in words)
-    leave_out = f"leave such rows out (--missing-values {options} --drop-missing-target)" if len(words) <= 10 else ""
-    raise DataError(
-        f"{column.called} holds {numbers} different numbers, and {listed}: {leave_out or 'correct these'}, or {remedy}."
-    )
-
-
 def _left_out(rare: tuple[str, ...], rows: int, table: Table) -> str:
     shown = ", ".join(map(repr, rare[:_LISTED])) + (", …" if len(rare) > _LISTED else "")
     classes, counted = "class" if len(rare) == 1 else "classes", "1 row" if rows == 1 else f"{rows:,} rows"
@@ -389,7 +266,7 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
     joint = replace(
         train,
         features=joined_features(train.features, features),
-        target=np.concatenate((train.target, _same_targets(test, train))),
+        target=np.concatenate((train.target, read_same_targets(test, train))),
         test_rows=test.rows,
     )
     equal = equal_rows_of(joint.features, _target_column(joint.target, joint.labels))
@@ -410,19 +287,3 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
         check_groups_apart(groups, of_test, column)
         joint = replace(joint, group=joined_names(groups, of_test).codes)
     return joint
-
-
-def _same_targets(test: Table, train: TrainingTable) -> NDArray[Any]:
-    """Returns the target of a test part, or several targets as `(rows, targets)`."""
-    read = [_same_target(RawColumn(test, name, "target"), train) for name in train.target_names]
-    return read[0] if len(read) == 1 else np.column_stack(read)
-
-
-def _same_target(column: RawColumn, train: TrainingTable) -> NDArray[Any]:
-    """Returns the target of a test part: `(rows,)` indices of the training part's labels, or values."""
-    column.check_complete(_COMPLETE)
-    if train.labels:
-        return read_same_classes(column, train.labels, train.label_type)
-    numbers = column.as_numbers("remove the row")
-    column.check_range(numbers)
-    return numbers
