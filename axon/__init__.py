@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from axon.trained import TrainedModel
     from axon.training_run import fit
     from scoring.scorer import Scorer
+    from training.data.column_choices import ColumnChoices
 
-__all__ = ["AsyncClient", "Client", "Model", "Scorer", "TrainedModel", "fit", "load", "publish"]
+__all__ = ["AsyncClient", "Client", "ColumnChoices", "Model", "Scorer", "TrainedModel", "fit", "load", "publish"]
 
 _MODULES = {
     "AsyncClient": "axon.client",
     "Client": "axon.client",
+    "ColumnChoices": "training.data.column_choices",
     "fit": "axon.training_run",
     "load": "axon.loading",
     "Model": "axon.model",
@@ -39,7 +41,7 @@ _MODULES = {
     "Scorer": "scoring.scorer",
     "TrainedModel": "axon.trained",
 }
-_TRAINING = ("fit", "TrainedModel")
+_TRAINING = ("ColumnChoices", "fit", "TrainedModel")
 _CONVERSION = ("publish",)
 _CLIENT = ("AsyncClient", "Client")
 _SCORING = ("Scorer",)

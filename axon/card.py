@@ -15,7 +15,7 @@ from models.errors import DataError, StoreError
 from models.model_version import REPORT_FILE, ModelVersion
 
 _HEADLINES = {"classification": "accuracy", "regression": "r2"}
-_SHOWN_TARGETS, _LISTED_TARGETS = 5, 20
+_NAMED_TARGETS = 5
 _METRICS_OF_TARGETS = ("r2", "rmse", "mae")
 _MOST_REPORT_BYTES = 1 << 26
 _REPORT_HEIGHT = 640  # height in pixels of a report in a cell, which scrolls
@@ -91,8 +91,8 @@ def shown_target(schema: Schema) -> str:
     if not isinstance(schema.target, ValuesTarget):
         return schema.target.name
     names = schema.target.names
-    more = f" and {len(names) - _SHOWN_TARGETS:,} more" if len(names) > _SHOWN_TARGETS else ""
-    return ", ".join(names[:_SHOWN_TARGETS]) + more
+    more = f" and {len(names) - _NAMED_TARGETS:,} more" if len(names) > _NAMED_TARGETS else ""
+    return ", ".join(names[:_NAMED_TARGETS]) + more
 
 
 def _unit(schema: Schema, metric: str) -> str:
@@ -107,11 +107,12 @@ def _of_targets(schema: Schema, test: Mapping[str, Any], table: Callable[..., st
     found = test.get("targets")
     if not isinstance(schema.target, ValuesTarget) or not isinstance(found, Mapping):
         return
+    from training.metrics import SHOWN_TARGETS
     from training.reporting.figures import figure, metric_name
 
     rows = [
         (name, *(figure(found[name][metric]) if metric in found[name] else "" for metric in _METRICS_OF_TARGETS))
-        for name in schema.target.names[:_LISTED_TARGETS]
+        for name in schema.target.names[:SHOWN_TARGETS]
         if isinstance(found.get(name), Mapping)
     ]
     if rows:

@@ -29,13 +29,13 @@ def fit(
     keeps the best epoch so far. A second interrupt ends the run at once.
 
     Args:
-        source: name of a built-in dataset, path to a file, Arrow table or pandas DataFrame.
+        source: name of a built-in dataset, path to a file, data frame (pandas, polars) or Arrow table.
         target: column to predict, or several columns of numbers, as a list or with commas between the names; the
             dataset's own, for a built-in dataset, if None.
         name: name of the model; the dataset's or the file's if None.
         progress: True to show progress; None shows a bar in a notebook or on a terminal, and nothing elsewhere.
-        options: other arguments of `training.fit.fit`: `task`, `choices`, `test`, `threads`, and every setting of
-            `TrainConfig`, such as `epochs`, `hidden_sizes` and `members`.
+        options: other arguments of `training.fit.fit`: `task`, `choices` (an `axon.ColumnChoices`), `test`, `threads`,
+            and every setting of `TrainConfig`, such as `epochs`, `hidden_sizes` and `members`.
 
     Raises:
         DataError: no model can be trained on the table.

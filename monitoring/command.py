@@ -21,7 +21,8 @@ reports how good the answers were: quality and calibration over time, drift sinc
 
 FILE is CSV (packed or not) or Parquet. Its column request_id has the X-Request-ID of each request, and its column row
 the number of the row in the request, from 0; without a column row, requests have one row each. The labels are in the
-column with the name of the model's target, in `label`, or in the one that --label names.
+column with the name of the model's target, else in `label`, `truth` or `target`, else in the only other column; --label
+names another one.
 """
 _MONITOR_EPILOG = """\
 examples:

@@ -78,7 +78,7 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
         if _is_service_link(name, value):
             continue
         near = _nearest(wanted, known)
-        hint = "axon-serve --help lists the settings." if near is None else f"did you mean {near}?"
+        hint = "axon serve --help lists the settings." if near is None else f"did you mean {near}?"
         sentences.append(f"{name}: there is no such setting; {hint}")
     return sentences
 

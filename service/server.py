@@ -305,7 +305,7 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes
 def _log_surprising_settings(settings: Settings) -> None:
     if isinstance(settings.store, Path) and not Store(settings.store).names():
         log.warning(
-            "the store is empty; train a model (python -m training fit iris), and it will be served at once",
+            "the store is empty; train a model (axon fit iris), and it will be served at once",
             store=str(settings.store),
         )
     if links := service_links(os.environ):

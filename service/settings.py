@@ -182,7 +182,7 @@ class Settings(BaseSettings):
     )
     api_keys_file: Path | None = Field(
         None,
-        description="File of API keys, one per line; read again when it changes. `axon-serve keys new` makes a key.",
+        description="File of API keys, one per line; read again when it changes. `axon keys new` makes a key.",
     )
     trusted_keys: str | None = Field(
         None,

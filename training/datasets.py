@@ -166,7 +166,7 @@ DATASETS: Mapping[str, Dataset] = {
         ),
         Dataset(
             name="iris",
-            about="three species of iris by the measures of their leaves",
+            about="three species of iris by the size of sepals and petals",
             target="species",
             load=lambda: _measured("iris", "species", label=str),
             settings={"hidden_sizes": (16,), "epochs": 120, "batch_size": 16},

@@ -333,9 +333,8 @@ class MLPConfig:
         inputs = None if self.inputs is None else self.inputs.to_dict()
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # `asdict` copies 10,000 positions
         values |= {"layer_sizes": list(self.layer_sizes), "inputs": inputs}
-        weights = values.pop(
-            "member_weights"
-        )  # a file has them only if members differ, so that others keep their bytes
+        # A file has them only if members differ, so that the files of all other models keep their bytes.
+        weights = values.pop("member_weights")
         return values if weights is None else values | {"member_weights": list(weights)}
 
     @classmethod

@@ -146,7 +146,10 @@ class ModelList(BaseModel):
     """The served models, and the entries of the store that cannot be served."""
 
     models: list[ModelEntry]
-    problems: dict[str, str] = Field(description="By id: the reason why it is not served.")
+    problems: dict[str, str] = Field(
+        description="By id: what is wrong in the store, and why. The empty id is the store as a whole. A model that is "
+        "named here may still be served."
+    )
 
 
 class IntervalSupport(BaseModel):

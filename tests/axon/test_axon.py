@@ -247,7 +247,7 @@ def test_importing_axon_imports_nothing_heavy_and_unknown_names_are_told():
     code = "import sys, axon; print(sorted({'torch', 'pandas', 'training', 'models'} & set(sys.modules)), dir(axon))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("[] ")
-    names = ("AsyncClient", "Client", "Model", "Scorer", "TrainedModel", "fit", "load", "publish")
+    names = ("AsyncClient", "Client", "ColumnChoices", "Model", "Scorer", "TrainedModel", "fit", "load", "publish")
     assert all(repr(name) in ran.stdout for name in names)
     with pytest.raises(AttributeError, match=f"no attribute 'predict'; it has {', '.join(names)}"):
         axon.predict  # noqa: B018

@@ -82,7 +82,9 @@ def test_kserve_takes_what_the_chart_renders() -> None:
     for manifest in manifests:
         assert not kserve_complaints(manifest)
         if manifest["kind"].endswith("Runtime"):
-            assert manifest["spec"]["protocolVersions"] == ["v2", "grpc-v2"]
+            [port] = containers_of(manifest)[0]["ports"]
+            spoken = {"http1": "v2", "h2c": "grpc-v2"}[port["name"]]
+            assert manifest["spec"]["protocolVersions"] == [spoken], "it names the protocol of the port that it opens"
             assert [entry["name"] for entry in manifest["spec"]["supportedModelFormats"]] == ["axon"]
             [container] = containers_of(manifest)
             assert container["name"] == "kserve-container"

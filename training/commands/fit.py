@@ -52,12 +52,12 @@ _DATASET_LINES = "\n".join(f"  {entry.name:<14} {entry.about}" for entry in DATA
 _DESCRIPTION = f"""\
 Trains a model on a table and publishes it to the store as the next version of its name.
 
-Columns of numbers are numeric, of ISO 8601 dates dates; strings and true/false are categorical. `inspect` shows what a
-table is understood as. Columns that tell nothing are left out, with a note. Missing are empty cells and
-{", ".join(cell for cell in MISSING_TEXTS if cell)}; among numbers also ?, -, N/A and their like, with a note. The
-target's kind decides the task: strings, true/false and up to {MAX_NUMBERED_CLASSES} different whole numbers, none of
-them rare, are classes, other numbers a regression; --task says otherwise. Several targets, with commas between their
-names, are numbers, and one network learns all of them. All statistics are those of the training part.
+A column of numbers is numeric. A column whose cells are all dates of one form is a date. Texts and truth values are
+categories. `inspect` shows how a table is understood. Columns that tell nothing are left out, with a note. Missing are
+empty cells and {", ".join(cell for cell in MISSING_TEXTS if cell)}; among numbers also ?, -, N/A and their like, with a
+note. The target's kind decides the task: texts, truth values and up to {MAX_NUMBERED_CLASSES} different whole numbers,
+none of them rare, are classes, other numbers a regression; --task says otherwise. Several targets, with commas between
+their names, are numbers, and one network learns all of them. All statistics are those of the training part.
 """
 
 _EPILOG = f"""\

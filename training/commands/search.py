@@ -67,7 +67,7 @@ _DESCRIPTION = """\
 Tries many settings on one table and publishes the model of the best.
 
 Each trial trains on the same rows and is judged on the same validation part; the first trains the defaults. The test
-part's figure is read once, of the winner. A search keeps its record in a folder, and the same command goes on from it.
+part is used once, to evaluate the winner. A search keeps its record in a folder, and the same command goes on from it.
 
 With --population no trials are made: K networks train side by side, each with a learning rate and dropout of its own,
 and every few epochs the worst go on as copies of the best, with these a little changed (Jaderberg et al. 2017).
@@ -125,7 +125,9 @@ def add(line: CommandLine) -> None:
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the search")
-    group.add_argument("--trials", type=options.counted, metavar="N", help="in all, with those on record (default: 50)")
+    group.add_argument(
+        "--trials", type=options.counted, metavar="N", help="number of trials, with those in the record (default: 50)"
+    )
     group.add_argument("--timeout", type=float, metavar="SECONDS", help="end after so long with the best so far")
     group.add_argument("--sampler", choices=get_args(Sampler), help="what chooses the points (default: tpe)")
     group.add_argument("--pruner", choices=get_args(Pruner), help="what ends a lagging trial (default: median)")
@@ -142,10 +144,12 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     add_quantile(group)
     group.add_argument("--vary", metavar="NAME=VALUES", action="append", default=[], help="what varies: see below")
     group.add_argument("--space", type=Path, metavar="FILE", help="what varies, as JSON or TOML")
-    group.add_argument("--grid-points", type=options.counted, metavar="N", help="of each range, in a grid (default: 5)")
+    group.add_argument(
+        "--grid-points", type=options.counted, metavar="N", help="number of grid points of each range (default: 5)"
+    )
     group.add_argument("--study", metavar="NAME", help="the record's name (default: the model's)")
     group.add_argument(
-        "--folder", metavar="FOLDER", default=DEFAULT_FOLDER, help=f"of all studies (default: {DEFAULT_FOLDER})"
+        "--folder", metavar="FOLDER", default=DEFAULT_FOLDER, help=f"folder of all searches (default: {DEFAULT_FOLDER})"
     )
     group.add_argument(
         "--population",
@@ -157,7 +161,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "--every",
         type=options.counted,
         metavar="EPOCHS",
-        help="from one selection in the population to the next (default: a tenth of the run)",
+        help="epochs between two rankings of the population (default: a tenth of the run)",
     )
 
 

@@ -148,12 +148,16 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     add = _group(parser, "its inputs (defaults: the recipe's)")
-    add("--scaling", "of numbers: standard, or robust: median and inter-quartile range", choices=get_args(Scaling))
+    add(
+        "--scaling",
+        "scaling of numbers: standard, or robust (median and inter-quartile range)",
+        choices=get_args(Scaling),
+    )
     add("--clip-inputs", "where scaled numbers are smoothly clipped, or none", type=options.number_or_none, metavar="C")
     add("--frequencies", "waves of each number's periodic embedding, 0 for none", type=int, metavar="N")
     add(
         "--embedding-size",
-        f"features that a column of more than {MAX_ONE_HOT} categories becomes; 0 for one a category",
+        f"features that a column of more than {MAX_ONE_HOT} categories becomes; 0 for one feature per category",
         type=int,
         metavar="N",
     )
@@ -170,23 +174,28 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
     add("--optimizer", "adamw or adam for torch; sgd for numpy", choices=("adamw", "adam", "sgd"))
     add(
         "--learning-rate",
-        "at its highest (default: 0.04, of regressions 0.2; classic 0.001)",
+        "highest learning rate (default: 0.04, of regressions 0.2; classic 0.001)",
         type=float,
         metavar="RATE",
     )
-    add("--schedule", "of the learning rate: " + ", ".join(get_args(Schedule)), **_choice(Schedule))
+    add("--schedule", "course of the learning rate: " + ", ".join(get_args(Schedule)), **_choice(Schedule))
     add("--parametrization", "standard, or ntk: weights divided by √inputs", choices=("standard", "ntk"))
     add("--beta2", "Adam's memory of squared gradients", type=float, metavar="B")
-    add("--weight-decay", "of matrices; with ntk of all but biases (default: 0.02; classic 0)", type=float, metavar="W")
+    add(
+        "--weight-decay",
+        "decay of the matrices; with ntk of all but biases (default: 0.02; classic 0)",
+        type=float,
+        metavar="W",
+    )
     add(
         "--regularization",
-        "dropout and decay: constant, or flat_cosine: falling to 0 from the middle on",
+        "dropout and decay: constant, or flat_cosine (falling to 0 from the middle on)",
         choices=get_args(Regularization),
     )
     add("--label-smoothing", "share of a label for all classes (default: 0.1; classic 0)", type=float, metavar="E")
     add(
         "--class-weight",
-        "balanced: rows of rare classes count more, so that classes count alike (default: none)",
+        "balanced lets rows of rare classes count more, so that classes count alike (default: none)",
         choices=get_args(ClassWeight),
     )
     add(
@@ -237,7 +246,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
         "fit a temperature and shifts by class to the validation part: probabilities are honest (default: yes)",
         action=argparse.BooleanOptionalAction,
     )
-    add("--precision", "of matrix products in training (default: float32)", choices=get_args(Precision))
+    add("--precision", "precision of matrix products in training (default: float32)", choices=get_args(Precision))
     add("--clamp", "keep a regression's answers within the range of training", action=argparse.BooleanOptionalAction)
     add(
         "--split",
@@ -245,4 +254,4 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
         type=options.shares,
         metavar="A/B/C",
     )
-    add("--seed", "of split, weights, order and dropout (default: 0)", type=int, metavar="N")
+    add("--seed", "seed of the split, the weights, the order of rows and dropout (default: 0)", type=int, metavar="N")

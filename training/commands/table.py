@@ -23,7 +23,7 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     )
     table.add_argument("--task", choices=("classification", "regression"), help="default: by the target")
     for option, text in (
-        ("--categorical", "read these as names"),
+        ("--categorical", "read these as categories"),
         ("--numeric", "read these as numbers"),
         ("--date", "read these as dates"),
         ("--drop", "leave these out: identifiers"),

@@ -83,7 +83,7 @@ class LeakSearch:
 
     def _samples_of(self, rows: NDArray[np.int64], *, is_sample: bool) -> dict[str | None, _TargetSample]:
         return {
-            name: _TargetSample(target, rows, columns=self._pairs, is_sample=is_sample)
+            name: _TargetSample(target, name, rows, columns=self._pairs, is_sample=is_sample)
             for name, target in self._targets.items()
         }
 
@@ -121,10 +121,8 @@ class LeakSearch:
 
 def _leak_of(values: Values, samples: Mapping[str | None, _TargetSample]) -> str | None:
     """Returns why a feature leaks a target, of several the first one with a leak; None without a leak."""
-    for name, sample in samples.items():
-        if (leak := sample.leak_of(values)) is not None:
-            return leak if name is None else leak.replace("the target", f"the target {name!r}", 1)
-    return None
+    leaks = (sample.leak_of(values) for sample in samples.values())
+    return next((leak for leak in leaks if leak is not None), None)
 
 
 def leak_notes(
@@ -175,12 +173,16 @@ class _TargetSample:
 
     Args:
         target: values of the target, `(table rows,)`.
+        name: name of the target, to be told apart from other targets; None if there is one.
         rows: positions of the rows.
         columns: number of features.
         is_sample: False if `rows` are all rows that differ from each other.
     """
 
-    def __init__(self, target: Values, rows: NDArray[np.int64], *, columns: int, is_sample: bool) -> None:
+    def __init__(
+        self, target: Values, name: str | None, rows: NDArray[np.int64], *, columns: int, is_sample: bool
+    ) -> None:
+        self._called = "the target" if name is None else f"the target {name!r}"
         self._rows = rows
         self._is_sample = is_sample
         self._target = _at(target, rows)
@@ -214,13 +216,13 @@ class _TargetSample:
             return None
         if _determines(known, classes):
             if _determines(classes, known):
-                return "equals the target but for its names"
+                return f"equals {self._called} but for its names"
             looked_at = "every row" if not self._is_sample else f"each of {len(known):,} rows that were looked at"
-            return f"determines the target in {looked_at}"
+            return f"determines {self._called} in {looked_at}"
         if not isinstance(self._target, DictionaryColumn):
             return None
         found = agreement_of_values(known, classes)
-        return f"determines the target in {found.share:.1%} of the rows" if found.kappa >= MAX_AGREEMENT else None
+        return f"determines {self._called} in {found.share:.1%} of the rows" if found.kappa >= MAX_AGREEMENT else None
 
     def _gap_leak(self, gaps: NDArray[np.bool_]) -> str | None:
         """Reports a leak if the gaps of a feature depend on the target."""
@@ -229,7 +231,7 @@ class _TargetSample:
             return None
         if not isinstance(self._target, DictionaryColumn):
             is_range = self._range_leak(is_missing, self._target) is not None
-            return "is missing in one range of the target, and not in the other" if is_range else None
+            return f"is missing in one range of {self._called}, and not in the other" if is_range else None
         if not self._is_beyond_chance(self._classes, 2):
             return None
         if _determines(is_missing, self._classes):
@@ -264,7 +266,7 @@ class _TargetSample:
             return leak
         share = explained_share(codes, ranks_of(target))
         if share >= MAX_RANK_CORRELATION**2:
-            return f"determines the target but for {1 - share:.1%} of the variance of its ranks"
+            return f"determines {self._called} but for {1 - share:.1%} of the variance of its ranks"
         return None
 
     def _number_leak(self, values: NDArray[np.float64], target: NDArray[np.float64]) -> str | None:
@@ -273,7 +275,7 @@ class _TargetSample:
             return None
         found = correlation(values, target)
         if abs(found) > MAX_CORRELATION and abs(_inner_correlation(values, target)) > MAX_CORRELATION:
-            return None if _is_common_trend(values, target) else f"has a correlation of {found:.4f} with the target"
+            return None if _is_common_trend(values, target) else f"has a correlation of {found:.4f} with {self._called}"
         ranks, of_target = ranks_of(values), ranks_of(target)
         found = correlation(ranks, of_target)
         most = "" if abs(found) >= MAX_RANK_CORRELATION else f" in {_MOST_ROWS:.0%} of the rows"
@@ -282,7 +284,7 @@ class _TargetSample:
         if abs(found) >= (MAX_INNER_CORRELATION if most else MAX_RANK_CORRELATION):
             if _is_common_trend(values, target):
                 return None
-            return f"has a rank correlation of {found:.4f} with the target{most}, as a copy in another scale has"
+            return f"has a rank correlation of {found:.4f} with {self._called}{most}, as a copy in another scale has"
         codes = np.unique(values, return_inverse=True)[1]
         if len(codes) >= _ROWS_A_VALUE * (codes.max() + 1):
             return self._range_leak(codes, target)
@@ -290,7 +292,7 @@ class _TargetSample:
             return None
         least = 1 - 6 / len(codes) - 0.01  # allows for one or two jumps and a little noise
         if dependence(values, of_target) >= least and dependence(target, ranks) >= least:
-            return "and the target determine each other, as a copy in another scale does"
+            return f"and {self._called} determine each other, as a copy in another scale does"
         return None
 
     def _range_leak(self, codes: NDArray[np.int64], target: NDArray[np.float64]) -> str | None:
@@ -300,7 +302,7 @@ class _TargetSample:
             return None
         if agreement_of_order(target, codes).kappa < MAX_AGREEMENT or not are_cuts(target, codes):
             return None
-        return f"has a range of the target for each of its {len(counts):,} values, as a coarser copy of it has"
+        return f"has a range of {self._called} for each of its {len(counts):,} values, as a coarser copy of it has"
 
 
 def _at(values: Values, rows: NDArray[np.int64]) -> Values:
