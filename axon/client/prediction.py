@@ -172,8 +172,14 @@ class Prediction:
         if is_new and self._given.needs_names:
             version = yield from known.fetch(self._call, reference)
         while True:
+            part = next(self._parts(0, reference, version))
             try:
-                answer = yield from self._ask(next(self._parts(0, reference, version)))
+                answer = yield from self._ask_once(part)
+            except TooLarge:
+                if part.stop - part.start == 1:
+                    raise
+                self._halved(part)  # a smaller first part, whose version then answers the rest
+                continue
             except DataError:  # `RowsRefused` is one
                 if is_new or version is None or not self._given.needs_names:
                     raise
@@ -252,34 +258,51 @@ class Prediction:
         return _Part(start, stop, reference, version, request, is_binary=False)
 
     def _ask(self, part: _Part) -> Steps[PartAnswer]:
-        """Asks about a part; one that is too large for the server in halves.
+        """Asks one version about a part; about one that is too large for the server in smaller parts.
 
         Raises:
+            RowsRefused: the model refuses rows; they are counted in the whole input.
+            ClientError: there is no answer.
+        """
+        try:
+            return (yield from self._ask_once(part))
+        except TooLarge:
+            if part.stop - part.start == 1:
+                raise
+        rows = self._halved(part)
+        answers = []
+        for start in range(part.start, part.stop, rows):
+            stop = min(start + rows, part.stop)
+            smaller = self._part(start, stop, part.reference, part.version, may_be_binary=part.is_binary)
+            answers.append((yield from self._ask(smaller)))
+        return part_answers.joined(answers)
+
+    def _halved(self, part: _Part) -> int:
+        """Returns the number of rows of parts from now on, after a part of two rows or more was too large."""
+        self._most_rows = min(self._most_rows, -(-(part.stop - part.start) // 2))
+        return self._most_rows
+
+    def _ask_once(self, part: _Part) -> Steps[PartAnswer]:
+        """Asks about a part.
+
+        Raises:
+            TooLarge: the part is too large for the server.
             RowsRefused: the model refuses rows; they are counted in the whole input.
             ClientError: there is no answer.
         """
         rows = part.stop - part.start
         try:
             reply = yield from self._call.answer(part.request)
-        except TooLarge:
-            if rows == 1:
-                raise
-            self._most_rows = min(self._most_rows, -(-rows // 2))
-            answers = []
-            for start, stop in ((part.start, part.start + self._most_rows), (part.start + self._most_rows, part.stop)):
-                half = self._part(start, stop, part.reference, part.version, may_be_binary=part.is_binary)
-                answers.append((yield from self._ask(half)))
-            return part_answers.joined(answers)
         except RowsRefused as error:
             raise error.moved(part.start) from None
-        except (Unauthenticated, Forbidden):
+        except (Unauthenticated, Forbidden, TooLarge):
             raise
         except RequestRefused as error:
             if not part.is_binary:
                 raise
             # `/predict` says which rows and columns are wrong, and answers where the binary form is not spoken.
             as_json = self._part(part.start, part.stop, part.reference, part.version, may_be_binary=False)
-            answer = yield from self._ask(as_json)
+            answer = yield from self._ask_once(as_json)
             self._known.has_binary = self._known.has_binary and error.status not in _NOT_SPOKEN
             return answer
         if part.is_binary:

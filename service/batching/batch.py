@@ -146,7 +146,9 @@ class Batch:
         log = self.log
         for ticket, start, stop in self.spans:
             shadow = ticket.served.shadow  # type: ignore[union-attr]  # tickets were submitted for a version
-            if shadow is not None and not ticket.done:
+            # Of a group, the requests whose rows have faults have left; their rows are still in its data.
+            has_faults = answer.faults and len(ticket.segments(start, stop)) > 1
+            if shadow is not None and not (ticket.done or ticket.is_made_up or has_faults):
                 copied.append((shadow, ticket, ticket.data, ticket.cells(start, stop), start, stop, at))
             if log is not None and ticket.is_logged and not ticket.done:
                 log.take(ticket, start, stop, answer.matrix[at : at + stop - start])

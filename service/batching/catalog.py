@@ -129,9 +129,18 @@ class Catalog:
         return None if served is None else route.beside_shadow(served)
 
     def get_lead(self, id_: str | None) -> ServedVersion | None:
-        """Returns the version that `find` returns if the version is ready, else None."""
-        route = self.routes.split.get(id_ if id_ is not None else self._default_id)
-        return self.get(id_) if route is None else self.get(route.lead_id)
+        """Returns the version that `find` returns if the version is ready, else None.
+
+        A version that has left the memory is ready too, since the next request for rows brings it back.
+        """
+        id_ = id_ if id_ is not None else self._default_id
+        if (route := self.routes.split.get(id_)) is not None:
+            id_ = route.lead_id
+        if self._memory is None or id_ in self._ids:
+            return self._ids.get(id_)
+        name, _, version = id_.partition("@")
+        known = self._versions.get((name, int(version))) if version.isascii() and version.isdecimal() else None
+        return known or self._preloaded.get(name, {}).get(id_)
 
     async def find_to_answer(self, id_: str | None, sticky: bytes | None) -> ServedVersion:
         """Does what `find` does for a request for predictions, whose version a split may choose.
@@ -165,19 +174,29 @@ class Catalog:
         if (route := self.routes.split.get(id_)) is not None:
             return await self.find(route.lead_id)
         reference = Reference.parse(id_)
-        if reference.name not in self._snapshot.entries:
-            raise ModelNotFound(f"there is no model {reference.name!r}.")
-        if reference.name in self._absent:
-            raise ModelUnavailable(f"model {reference.name!r} is unloaded; POST /v2/repository/models/…/load loads it.")
+        self._check_is_there(reference.name)
         served = None if self._memory is None else self._preloaded.get(reference.name, {}).get(id_)
         if served is None:
-            version = self._snapshot.entries[reference.name].resolve(reference)
             async with self._lock:
+                self._check_is_there(reference.name)  # again: the wait for the lock may have been that for an unload
+                version = self._snapshot.entries[reference.name].resolve(reference)
                 served = await self._make_ready(reference.name, version)
                 self._drop_surplus()
             if served is None:
                 raise ModelUnavailable(f"version {reference.name}@{version} cannot be loaded; GET /models says why.")
         return await self._in_memory(served)
+
+    def _check_is_there(self, name: str) -> None:
+        """Refuses a name that the store does not hold, or that is unloaded.
+
+        Raises:
+            ModelNotFound: the store holds no such name.
+            ModelUnavailable: the model is unloaded.
+        """
+        if name not in self._snapshot.entries:
+            raise ModelNotFound(f"there is no model {name!r}.")
+        if name in self._absent:
+            raise ModelUnavailable(f"model {name!r} is unloaded; POST /v2/repository/models/…/load loads it.")
 
     async def _in_memory(self, served: ServedVersion) -> ServedVersion:
         """Returns a ready version after reading again what had left the memory.
@@ -189,10 +208,12 @@ class Catalog:
             return served
         if served.is_released:
             await self._memory.restore(served)
-            if self._versions.get((served.name, served.version)) is served:  # the version has not ended meanwhile
-                same = {id_: one for id_, one in self._preloaded.get(served.name, {}).items() if one is served}
-                self._ids |= {**same, str(served): served}
-                self.routes.place(self._ids, served.name)
+        # Unless the version has ended meanwhile. Its ids may be missing although it is in memory: a request that was on
+        # its way, or the log of predictions, has read it again.
+        if str(served) not in self._ids and self._versions.get((served.name, served.version)) is served:
+            same = {id_: one for id_, one in self._preloaded.get(served.name, {}).items() if one is served}
+            self._ids |= {**same, str(served): served}
+            self.routes.place(self._ids, served.name)
         self._release_surplus(served)
         return served
 

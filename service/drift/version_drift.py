@@ -40,13 +40,15 @@ class VersionDrift:
         self.last: Window | None = None
         self._prepared: tuple[Distributions, RowCounter] | None = None
         self._first_number = 0
+        self._step = 1  # rows that are counted in one step
 
     def prepare(self) -> None:
         """Reads the distributions and makes the counter; takes 30 ms for a thousand columns."""
         assert self.served.distributions is not None  # noqa: S101 -- only such versions have drift
-        raw = orjson.loads(zlib.decompress(self.served.distributions))
-        distributions = Distributions.from_dict(raw, self.served.schema)
-        self._prepared = distributions, RowCounter(self.served.schema, distributions)
+        raw, schema = orjson.loads(zlib.decompress(self.served.distributions)), self.served.schema
+        distributions = Distributions.from_dict(raw, schema)
+        self._step = max(1, min(BLOCK_ROWS[0], _STEP_CELLS // max(schema.width, len(schema.values))))
+        self._prepared = distributions, RowCounter(schema, distributions)
 
     @property
     def is_prepared(self) -> bool:
@@ -71,9 +73,8 @@ class VersionDrift:
         return self._first_number if self.current is None else self.current.number
 
     def count_pending(self) -> Iterator[None]:
-        """Counts the rows that were taken, in short steps."""
-        sample = self.sample
-        step = max(1, min(BLOCK_ROWS[0], _STEP_CELLS // max(self.served.width, len(self.served.schema.values))))
+        """Counts the rows that were taken, in short steps; touches no part of the version, which may be released."""
+        sample, step = self.sample, self._step
         while sample.pending:
             # Several small batches at once: the array operations for one row take half as long as those for a hundred.
             some = [sample.pending.popleft()]

@@ -63,7 +63,7 @@ class ModelCalls:
         return _class("ServerReadyResponse")(ready=self._process.not_ready() is None)
 
     async def model_ready(self, request: Any) -> Any:
-        """Reports whether a model version is in memory."""
+        """Reports whether a model version is ready."""
         served = self._catalog.get_lead(_reference(request))
         return _class("ModelReadyResponse")(ready=served is not None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -42,7 +42,10 @@ class Statistics:
         """
         self._metrics.flush()
         sums = {name: await self._sums(name) for name in self._readers}
-        return [_statistics(labels, sums) for labels in versions]
+        requests: dict[Labels, list[int]] = {}
+        async for (name, version, status), (count,) in in_slices(sums[REQUESTS.name].items()):
+            requests.setdefault((name, version), [0, 0])[int(status) != HTTPStatus.OK] += int(count)
+        return [_statistics(labels, requests.get(labels, (0, 0)), sums) async for labels in in_slices(versions)]
 
     async def _sums(self, name: str) -> dict[Labels, Values]:
         """Returns the sums of one metric over all processes, by labels."""
@@ -52,19 +55,18 @@ class Statistics:
         return sums
 
 
-def _statistics(labels: Labels, sums: dict[str, dict[Labels, Values]]) -> dict[str, Any]:
+def _statistics(labels: Labels, requests: Sequence[int], sums: dict[str, dict[Labels, Values]]) -> dict[str, Any]:
     """Returns the statistics of one version.
 
     A batch is computed once for all of its requests. So `compute_infer` counts batches, while the others count
     requests. The time of failed requests is in `success`, because it is not measured apart.
+
+    Args:
+        labels: name and version.
+        requests: numbers of requests that succeeded and that failed.
+        sums: sums by labels, by name of the metric.
     """
-    succeeded = failed = 0
-    for (name, version, status), (count,) in sums[REQUESTS.name].items():
-        if (name, version) == labels:
-            if int(status) == HTTPStatus.OK:
-                succeeded += int(count)
-            else:
-                failed += int(count)
+    succeeded, failed = requests
     rows = int(sums[ROWS.name].get(labels, (0,))[0])
     inference = _duration(INFERENCE_SECONDS, labels, sums)
     within = {"count": inference["count"], "ns": 0}  # perf_analyzer ends if the three counts differ

@@ -25,6 +25,7 @@ _Body = bytes | bytearray
 _DELIMITERS = ",;\t|"
 _BOM = b"\xef\xbb\xbf"
 _LONGEST_LINE = 1 << 18  # 256 KiB, in bytes
+_MOST_LINES = 4096  # of one row, whose cells in quotes may have line ends
 _STEP_BYTES = 1 << 15
 _STEP_CELLS = 4096
 _SPACE_STEP = 1 << 14  # blank lines that are skipped in one step
@@ -58,6 +59,7 @@ class CsvRequest:
         self.at = len(_BOM) if body.startswith(_BOM) else 0
         self._body = body
         self._line = 0  # number of the last line read, counted from 1
+        self._row_start = self._row_line = 0  # bytes and lines before the present row
         self._encoder = encoder
         self._is_numeric = [isinstance(column, NumericColumn) for column in encoder.schema.columns]
         self._row = 0  # rows read so far
@@ -79,7 +81,9 @@ class CsvRequest:
         rows: list[list[str]] = []
         begun = self.at
         try:
-            for record in csv.reader(self._lines(), delimiter=delimiter, strict=True):
+            self._row_start, self._row_line = self.at, self._line
+            for record in csv.reader(self._lines_of_rows(), delimiter=delimiter, strict=True):
+                self._row_start, self._row_line = self.at, self._line
                 if record:
                     if len(record) != len(names):
                         raise self._wrong_width(len(record), len(names), self._row + len(rows))
@@ -150,6 +154,15 @@ class CsvRequest:
             elif dotted:
                 row, name = columns[place].index(dotted[0]), self._encoder.find_name(self._header_names[place])
                 raise RowError([Fault(self._row + row, name, _two_readings(dotted[0]))])
+
+    def _lines_of_rows(self) -> Iterator[str]:
+        """Yields the remaining lines; refuses a row of very many, which are all read in one step."""
+        for text in self._lines():
+            if self.at - self._row_start > _LONGEST_LINE:
+                raise self._not_csv(f"a row of more than {_LONGEST_LINE:,} bytes")
+            if self._line - self._row_line > _MOST_LINES:
+                raise self._not_csv(f"a row of more than {_MOST_LINES:,} lines")
+            yield text
 
     def _lines(self) -> Iterator[str]:
         """Yields the remaining lines, with their line ends."""

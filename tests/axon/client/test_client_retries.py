@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import socket
 import threading
@@ -226,6 +227,29 @@ def test_a_server_without_the_binary_form_is_asked_in_json(kind: str) -> None:
             answers = asyncio.run(run())
     assert [answer.predictions for answer in answers] == [[1.5] * 100] * 2
     assert [request.line.split()[1] for request in server.requests] == ["/v2/models/m/infer", "/predict", "/predict"]
+
+
+@both
+def test_rows_that_are_too_many_for_a_request_are_answered_by_one_version(kind: str) -> None:
+    versions = itertools.count(1)
+
+    def answer(number: int, request: Recorded) -> bytes:
+        asked = json.loads(request.body)
+        if len(asked["instances"]) > 2:
+            return response(413, problem(413, "too-large"))
+        # The name is split: each request by name alone has another version.
+        _, _, pinned = asked["model"].partition("@")
+        version = int(pinned) if pinned else next(versions)
+        predictions = [10 * version + row for [row] in asked["instances"]]
+        return response(200, json.dumps({"model": "m", "version": version, "predictions": predictions}))
+
+    with answering(answer) as server:
+        found = ask(kind, server.url, rows=[[row] for row in range(9)], rows_per_request=6)
+        assert found.version == 1
+        assert found.predictions == [10 + row for row in range(9)]
+        sizes = [len(json.loads(request.body)["instances"]) for request in server.requests]
+    assert sizes[:3] == [6, 3, 2]
+    assert sum(sizes) < 3 * 9 + 6, "refused rows are not sent again and again"
 
 
 @both

@@ -25,6 +25,8 @@ from models.store import Store
 from models.store_entry import StoreEntry
 from service.batching.catalog import Catalog
 from service.batching.link import Loaded
+from service.batching.unloaded import UnloadedModels
+from service.batching.version_memory import VersionMemory
 from service.errors import ModelUnavailable, NoWorker
 from service.metrics import ModelMetrics
 from service.preloaded_versions import preloaded_versions
@@ -538,3 +540,43 @@ def test_a_thousand_problems_are_told_in_few_lines(
     refresh(catalog)
     assert len(catalog.problems) == 200
     assert len(lines) == 51
+
+
+def test_a_version_that_others_have_read_again_gets_its_ids_back(store: Store, workers: Workers) -> None:
+    for name in ("a", "b"):
+        store.publish(name, checkpoint())
+    memory = VersionMemory(1, lambda key: False, lambda key: store.resolve(key.partition("#")[0]).path)
+    catalog = make_catalog(store, workers, memory=memory)
+    refresh(catalog)
+    asyncio.run(catalog.find("b"))
+    released = catalog.get_lead("a")
+    assert released is not None, "what has left the memory is ready, since a request brings it back"
+    assert released.is_released
+    assert catalog.get_lead("a@1") is released
+    assert catalog.get_lead("a@2") is catalog.get_lead("c") is None
+    assert catalog.get("a") is None
+    assert released.schema.names == ("x",), "a request that was on its way reads it again"
+    assert not released.is_released
+    assert asyncio.run(catalog.find("a")) is catalog.get("a") is catalog.get("a@1") is released
+
+
+def test_who_waits_while_a_model_is_unloaded_does_not_load_it_again(
+    store: Store, workers: Workers, tmp_path: Path
+) -> None:
+    for seed in range(2):
+        store.publish("a", checkpoint(seed))
+    unloaded = UnloadedModels(tmp_path / "unloaded")
+    catalog = make_catalog(store, workers, unloaded=unloaded)
+    refresh(catalog)
+
+    async def ask_while_the_store_is_read() -> None:
+        unloaded.add("a")
+        reading = asyncio.create_task(catalog.refresh())
+        await asyncio.sleep(0)
+        with pytest.raises(ModelUnavailable, match="unloaded"):
+            await catalog.find("a@1")
+        await reading
+
+    asyncio.run(ask_while_the_store_is_read())
+    assert catalog.get("a") is catalog.get("a@1") is None
+    assert not any(key.startswith("a@1#") for key in workers.loaded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +18,19 @@ from service.batching.ticket import Answer, Ticket
 from service.batching.ticket_group import TicketGroup
 from service.errors import DeadlineExceeded, ModelFault, QueueFull
 from service.stream.frames import AnswerFrame
+
+
+class Copies:
+    """A shadow that notes the rows it is offered."""
+
+    needs_cells = False
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, int]] = []
+
+    def offer(self, ticket: Any, data: Any, cells: Any, start: int, stop: int, matrix: Any) -> None:
+        """Notes the rows."""
+        self.rows.append((start, stop))
 
 
 class Group(TicketGroup):
@@ -103,6 +117,28 @@ def test_a_fault_hits_the_request_at_fault_alone() -> None:
         assert batcher.waiting_requests == 0
 
     with_pool(scenario)
+
+
+def test_a_shadow_gets_neither_rows_with_faults_nor_made_up_ones() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        copies = Copies()
+        served = SimpleNamespace(**{**vars(SERVED), "shadow": copies})
+        group, single, made_up = Group(2), Watched(), MadeUp()
+        for ticket, values in ((group, [1, 2]), (single, [3, 4]), (made_up, [5])):
+            batcher.submit(ticket, cast(Any, served), np.float32(values).tobytes(), len(values), 60)
+        await turn()
+        answer_with(pool.link.take(), {1: "the row is at fault"})
+        assert group.values() == [1, None]
+        assert single.values == [3, 4]
+        assert copies.rows == [(0, 2)], "those of the single request"
+
+    with_pool(scenario)
+
+
+class MadeUp(Watched):
+    """A request whose rows no client sent."""
+
+    is_made_up = True
 
 
 def test_of_requests_that_a_worker_died_with_only_the_killer_is_given_up() -> None:

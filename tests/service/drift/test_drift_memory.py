@@ -47,3 +47,16 @@ def test_hundreds_of_versions_take_some_megabytes() -> None:
     assert idle < VERSIONS * 5_000
     assert asked < VERSIONS * 120_000
     assert {drift.current.rows for drift in versions if drift.current is not None} == {100}
+
+
+def test_a_version_without_new_rows_is_not_touched() -> None:
+    class Released:
+        """A version that has left the memory: whatever asks for a part of it brings it back."""
+
+        distributions = b""
+
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"{name} was asked for")
+
+    released: Any = Released()
+    assert list(VersionDrift(released, RowSample(FEATURES, SampleBudget(500), lambda: None)).count_pending()) == []

@@ -107,6 +107,11 @@ def test_any_bytes_are_read_or_refused(garbage: bytes) -> None:
         ("size,año,city,flag,day\n1,2000,\xff,true,\n".encode("latin-1"), "line 1: the byte 0xf1 is not UTF-8"),
         ("size,año,city,flag,day\n1,2000,".encode() + b"x" * 300_000, "a line of more than"),
         ('size,año,city,flag,day\n1,2000,"x,true,\n'.encode(), "not CSV"),
+        ('size,año,city,flag,day\n1,2000,"x\n",true,\n'.encode() + b'"x\n",' * 5_000, "line 4100: a row of more than"),
+        (
+            "size,año,city,flag,day\n".encode() + (b'"' + b"x" * 9_000 + b'\n",') * 30,
+            "a row of more than 262,144 bytes",
+        ),
     ],
 )
 def test_what_is_no_table_of_the_models_columns_is_refused(body: bytes, said: str) -> None:
