@@ -21,7 +21,7 @@ from service.stream.frames import AnswerFrame
 
 
 class Copies:
-    """A shadow that notes the rows it is offered."""
+    """A shadow that notes the rows that come."""
 
     needs_cells = False
 

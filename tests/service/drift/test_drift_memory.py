@@ -51,7 +51,7 @@ def test_hundreds_of_versions_take_some_megabytes() -> None:
 
 def test_a_version_without_new_rows_is_not_touched() -> None:
     class Released:
-        """A version that has left the memory: whatever asks for a part of it brings it back."""
+        """A version that has left the memory, and that a look at any part would bring back."""
 
         distributions = b""
 
