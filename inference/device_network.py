@@ -231,12 +231,19 @@ def _bytes_of(network: InferenceNetwork, members: list[list[tuple[Stage, tuple[t
 def _on_device(
     stages: tuple[Stage, ...], device: torch.device, precision: Precision
 ) -> list[tuple[Stage, tuple[torch.Tensor, ...]]]:
-    """Copies the tensors of each stage of a member to the device; products after the first get the precision."""
+    """Copies the tensors of each stage of a member to the device; products between the first and the last are short.
+
+    The last product adds the mean of a target, which eight bits of mantissa would round to steps of many standard
+    deviations.
+    """
     placed: list[tuple[Stage, tuple[torch.Tensor, ...]]] = []
+    last = max(i for i, stage in enumerate(stages) if isinstance(stage, Affine))
     dtype = torch.float32  # dtype of the next product
-    for stage in stages:
+    for i, stage in enumerate(stages):
         match stage:
             case Affine(weight, bias):
+                if i == last:
+                    dtype = torch.float32
                 placed.append((stage, tuple(torch.tensor(a, device=device).to(dtype) for a in (weight, bias))))
                 dtype = torch.bfloat16 if precision == "bf16" else torch.float32
             case LayerNorm(weight, bias, _):

@@ -58,6 +58,16 @@ def test_the_first_product_stays_float32_so_that_far_off_columns_keep_their_diff
     np.testing.assert_allclose(answers, network.forward(x), rtol=0, atol=2e-2)
 
 
+def test_the_last_product_stays_float32_so_that_values_far_from_zero_keep_their_differences() -> None:
+    config = MLPConfig(layer_sizes=(4, 32, 32, 2), output="linear")
+    tensors = MLP(config, generator=torch.Generator().manual_seed(0)).to_tensors()
+    mean, std = np.array([1_000.0, 250_000.0]), np.array([5.0, 400.0])
+    network = fuse(config, tensors, output_mean=mean, output_std=std)
+    x = rows_of(200, 4)
+    answers = DeviceNetwork(network, CPU, precision="bf16", max_batch_rows=256).forward(x)
+    assert (np.abs(answers - network.forward(x)) < 0.05 * std).all()
+
+
 def test_tf32_is_allowed_for_the_later_products_alone_and_for_none_after() -> None:
     allowed = []
     plan = DeviceNetwork(network_of(5, 8, 8, 2), CPU, precision="tf32", max_batch_rows=16).plan(16)
