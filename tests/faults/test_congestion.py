@@ -71,8 +71,8 @@ def goodput_ratio(
     load: tuple[int, float],
     reference: tuple[int, float],
     wanted: float,
-) -> float:
-    """Returns the ratio of the goodput under one load to that under another.
+) -> tuple[float, float]:
+    """Returns the ratio of the goodput under one load to that under another, and the greatest goodput of the latter.
 
     Three seconds on a shared machine vary by a tenth or two, so a ratio that is too low is measured again.
 
@@ -83,14 +83,15 @@ def goodput_ratio(
         reference: load to compare with.
         wanted: ratio at which the measurement ends.
     """
-    ratio = 0.0
+    ratio = capacity = 0.0
     for _ in range(ATTEMPTS):
         outcomes = [measure(server, query, clients=c, deadline_seconds=d) for c, d in (reference, load)]
         ratio = max(ratio, outcomes[1].goodput / outcomes[0].goodput)
+        capacity = max(capacity, outcomes[0].goodput)
         print(f"{query.rows} rows, {load}: {ratio:.2f} of {reference}: {outcomes[1]}")  # noqa: T201
         if ratio >= wanted:
             break
-    return ratio
+    return ratio, capacity
 
 
 # Relative to the goodput of 64 clients. A thousand sockets cost both sides more than 64 do, so this much is lost even
@@ -105,6 +106,9 @@ RATIO_AT_SHORT_DEADLINES = {
     (1000, 2000, 1.0): 0.0,
     (1000, 2000, 0.2): 0.0,
 }
+# Where the machine is so slow that it cannot answer one request of each client within the deadline, some requests are
+# sent in vain, too.
+RATIO_BEYOND_CAPACITY = 0.5
 
 
 @pytest.mark.parametrize("rows", [1, 20, 1000])
@@ -121,7 +125,9 @@ def test_neither_clients_nor_deadlines_cost_goodput(server: Server, rows: int) -
                 if waits_long
                 else RATIO_AT_SHORT_DEADLINES.get((rows, clients, deadline_seconds), GOODPUT_RATIO)
             )
-            ratio = goodput_ratio(server, query, (clients, deadline_seconds), compared_to, wanted)
+            ratio, capacity = goodput_ratio(server, query, (clients, deadline_seconds), compared_to, wanted)
+            if clients > capacity * deadline_seconds:
+                wanted = min(wanted, RATIO_BEYOND_CAPACITY)
             if ratio < wanted:
                 missed.append((clients, deadline_seconds, ratio))
     assert not missed, missed
