@@ -152,7 +152,8 @@ class Answerer:
         Raises:
             DataError: The same cases as in `predict`.
         """
-        given = rows_of(rows, self.checkpoint.schema.names)
+        schema = self.checkpoint.schema
+        given = rows_of(rows, schema.names, categorical=schema.categorical)
         self._encoder.unknown.take()
         if not len(given):
             return np.empty((0, self.checkpoint.config.out_features))

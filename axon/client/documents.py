@@ -103,6 +103,7 @@ class KnownVersion:
         version: number of the version.
         names: names of the columns, in order.
         is_numeric: True if all columns hold numbers.
+        categorical: names of the columns of categories.
         classes: labels in the order of the probabilities; empty for a regressor.
         targets: names of several targets in the order of the values; empty for one target.
     """
@@ -113,6 +114,7 @@ class KnownVersion:
     is_numeric: bool
     classes: tuple[Label, ...]
     targets: tuple[str, ...] = ()
+    categorical: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, detail: ModelDetail) -> KnownVersion:
@@ -125,6 +127,7 @@ class KnownVersion:
             is_numeric=all(column["kind"] == "numeric" for column in columns),
             classes=tuple(detail["classes"] or ()),
             targets=tuple(detail.get("targets") or ()),
+            categorical=frozenset(column["name"] for column in columns if column["kind"] == "categorical"),
         )
 
     @property

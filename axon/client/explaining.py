@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from axon.client.call import Call
+from axon.client.documents import KnownVersion
 from axon.client.errors import RowsRefused, ServerFailed, TooLarge
 from axon.client.given_rows import GivenRows
 from axon.client.json_rows import rows_text
@@ -57,11 +58,11 @@ class Explaining:
         """
         if not len(self._given):
             raise DataError("there are no rows to explain.")
-        reference, names = self._model, None
+        reference, version = self._model, None
         if reference is None or self._given.needs_names or (self._background and self._background.needs_names):
             version = yield from self._known.fetch(self._call, reference)
             if version is not None:
-                reference, names = version.reference, version.names
+                reference = version.reference
         if reference is None:
             raise ConfigError("the server has several models, or does not say which: name one with model.")
         documents: list[Mapping[str, Any]] = []
@@ -69,7 +70,7 @@ class Explaining:
         while start < len(self._given):
             stop = min(start + size, len(self._given))
             try:
-                documents.append((yield from self._ask(reference, start, stop, names)))
+                documents.append((yield from self._ask(reference, start, stop, version)))
             except TooLarge:
                 if stop - start == 1:
                     raise
@@ -81,11 +82,12 @@ class Explaining:
             start = stop
         return self._joined(documents)
 
-    def _ask(self, reference: str, start: int, stop: int, names: tuple[str, ...] | None) -> Steps[Mapping[str, Any]]:
+    def _ask(self, reference: str, start: int, stop: int, version: KnownVersion | None) -> Steps[Mapping[str, Any]]:
         """Asks about some rows."""
-        body = b'{"instances":' + rows_text(self._given.cells(start, stop, names), names)
+        names, categorical = (None, ()) if version is None else (version.names, version.categorical)
+        body = b'{"instances":' + rows_text(self._given.cells(start, stop, names, categorical), names)
         if self._background is not None:
-            cells = self._background.cells(0, len(self._background), names)
+            cells = self._background.cells(0, len(self._background), names, categorical)
             body += b',"background":' + rows_text(cells, names)
         for name, value in self._options.items():
             body += b',"%b":%b' % (name.encode(), orjson.dumps(value))

@@ -250,7 +250,7 @@ class Prediction:
                     is_binary=True,
                 )
         try:
-            cells = self._given.cells(start, stop, names)
+            cells = self._given.cells(start, stop, names, () if version is None else version.categorical)
             body = json_rows.write_rows(cells, reference, names, self._members, self._level)
         except RowsRefused as error:
             raise error.moved(start) from None

@@ -8,7 +8,7 @@ pyarrow: it recognises a frame by the frame's methods.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -21,15 +21,20 @@ from models.errors import DataError
 _LISTED = 10  # columns named in a message
 # Types of pandas' missing values, recognised by name, because pandas may not be installed.
 _GAPS = frozenset({"NAType", "NaTType"})
+# Floats of less than 64 bits, as pandas, polars and Arrow write their types in lower case.
+_SHORT_FLOATS = frozenset({"float16", "float32", "float", "halffloat", "float[pyarrow]", "halffloat[pyarrow]"})
 
 
-def rows_of(data: Any, names: Sequence[str]) -> Sequence[Any]:
+def rows_of(data: Any, names: Sequence[str], *, categorical: Collection[str] = ()) -> Sequence[Any]:
     """Returns rows that `RowEncoder.encode` takes: lists of cells in column order, or mappings by column name.
 
     Args:
         data: pandas or polars DataFrame, Arrow table, pandas Series (one row), two-dimensional array, mapping (one
             row), or a list of lists or mappings. Columns of a frame that the model does not know are ignored.
         names: names of the model's columns, in order.
+        categorical: names of the model's columns of categories. In these columns of a frame, numbers are spelled as
+            training spells those of a typed table: a float32 by its shortest digits (0.1), a decimal with all of its
+            digits (1.10).
 
     Raises:
         DataError: `data` has no rows, or is a frame that lacks one of the columns.
@@ -39,13 +44,16 @@ def rows_of(data: Any, names: Sequence[str]) -> Sequence[Any]:
     if isinstance(data, Mapping):
         return [_row(data)]
     if hasattr(data, "column_names") and hasattr(data, "column"):  # Arrow
-        return _from_columns(data.column_names, lambda name: data.column(name).to_pylist(), names)
+        return _from_columns(data.column_names, data.column, lambda column: column.to_pylist(), names, categorical)
     if hasattr(data, "columns") and hasattr(data, "dtypes"):  # pandas and polars
         labels = {str(label): label for label in data.columns}
-        return _from_columns(list(map(str, data.columns)), lambda name: data[labels[name]].to_list(), names)
+        present = list(map(str, data.columns))
+        return _from_columns(
+            present, lambda name: data[labels[name]], lambda column: column.to_list(), names, categorical
+        )
     if hasattr(data, "index") and hasattr(data, "to_dict"):  # one row of a data frame
-        cells = {str(key): cell for key, cell in data.to_dict().items()}
-        return _from_columns(list(cells), lambda name: [cells[name]], names)
+        cells = {str(key): cell for key, cell in data.items()}  # `to_dict` widens a float32
+        return _from_columns(list(cells), lambda name: [cells[name]], list, names, categorical)
     if isinstance(data, np.ndarray):
         if data.ndim != 2:
             raise DataError(f"an array of shape {data.shape} is no table: give one of shape (rows, {len(names)}).")
@@ -55,7 +63,13 @@ def rows_of(data: Any, names: Sequence[str]) -> Sequence[Any]:
     return [_row(row) for row in data]
 
 
-def _from_columns(present: Sequence[str], cells_of: Any, names: Sequence[str]) -> list[list[Any]]:
+def _from_columns(
+    present: Sequence[str],
+    column_of: Callable[[str], Any],
+    cells_of: Callable[[Any], list[Any]],
+    names: Sequence[str],
+    categorical: Collection[str],
+) -> list[list[Any]]:
     known = RowNames(names)
     found: dict[str, str] = {}
     for column in present:
@@ -69,8 +83,26 @@ def _from_columns(present: Sequence[str], cells_of: Any, names: Sequence[str]) -
         raise DataError(
             f"the table lacks {_counted(lacking)}, which the model was trained with; its columns are {there}."
         )
-    columns = [[_cell(cell) for cell in cells_of(found[name])] for name in names]
+    columns = []
+    for name in names:
+        column = column_of(found[name])
+        cells = cells_of(column)
+        if name in categorical:
+            kind = str(getattr(column, "dtype", getattr(column, "type", ""))).lower()
+            cells = [_name(cell, is_short=kind in _SHORT_FLOATS) for cell in cells]
+        columns.append([_cell(cell) for cell in cells])
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _name(cell: Any, *, is_short: bool) -> Any:
+    """Returns a number as the name of a category; leaves other cells unchanged."""
+    if isinstance(cell, Decimal):
+        return f"{cell:f}" if cell.is_finite() else cell
+    if isinstance(cell, np.floating) and cell.dtype.itemsize < 8:
+        is_short = True
+    if is_short and isinstance(cell, float | np.floating) and cell == cell:
+        return float(str(np.float32(cell)))
+    return cell
 
 
 def _counted(names: Sequence[str]) -> str:

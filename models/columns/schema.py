@@ -161,6 +161,11 @@ class Schema:
         return tuple(column.name for column in self.columns)
 
     @cached_property
+    def categorical(self) -> frozenset[str]:
+        """Names of the columns of categories."""
+        return frozenset(column.name for column in self.columns if isinstance(column, CategoricalColumn))
+
+    @cached_property
     def values(self) -> tuple[NumericTarget, ...]:
         """Target of each value that the model answers; empty for a classifier."""
         target = self.target

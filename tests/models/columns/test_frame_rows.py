@@ -6,10 +6,15 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from models.columns.cell_text import category_of
 from models.columns.frame_rows import rows_of
 from models.errors import DataError
+from training.data.column_choices import ColumnChoices
+from training.data.table import Table
+from training.data.understanding import read_training_table
 
 KEY = uuid.UUID(int=5)
 
@@ -53,6 +58,38 @@ def test_a_cell_is_what_a_request_would_hold(cell, sent):
 def test_what_no_request_holds_stays_and_is_refused_later():
     odd = object()
     assert rows_of([[odd, [1], b"x"]], ["a", "b", "c"]) == [[odd, [1], b"x"]]
+
+
+@pytest.mark.parametrize("kind", ["pandas", "pandas of Arrow types", "Arrow", "one row"])
+def test_numbers_of_a_column_of_categories_are_spelled_as_in_training(kind):
+    arrow = pa.table(
+        {
+            "short": pa.array([0.1, None, 2.0], pa.float32()),
+            "price": pa.array([Decimal("1.10"), None, Decimal("2.00")]),
+            "long": pa.array([0.1, 0.2, 0.3]),
+        }
+    )
+    names = list(arrow.column_names)
+    training = read_training_table(
+        Table.from_arrow(
+            pa.concat_tables([arrow] * 8).append_column("y", pa.array(["no", "yes", "no"] * 8)), source="the table"
+        ),
+        name="t",
+        target="y",
+        choices=ColumnChoices(categorical=tuple(names)),
+    )
+    known = {name: set(training.features[name].names) for name in names}
+    frame = {
+        "pandas": arrow.to_pandas().astype({"short": "float32"}),
+        "pandas of Arrow types": arrow.to_pandas(types_mapper=pd.ArrowDtype),
+        "Arrow": arrow,
+        "one row": pd.Series({"short": np.float32(0.1), "price": Decimal("1.10"), "long": 0.1}),
+    }[kind]
+    rows = rows_of(frame, names, categorical=names)
+    assert rows[0] == [0.1, "1.10", 0.1]
+    for row in rows:
+        assert all(cell is None or category_of(cell) in known[name] for name, cell in zip(names, row, strict=True))
+    assert rows_of(arrow, names)[0] == [float(np.float32(0.1)), 1.1, 0.1], "a column of numbers keeps every bit"
 
 
 def test_labels_of_columns_may_be_numbers():
