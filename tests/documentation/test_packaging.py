@@ -87,3 +87,15 @@ def test_models_need_no_extra_but_for_torch_keys_buckets_and_parquet_files() -> 
         assert path == ROOT / "models/prediction_log/parquet_files.py" or "pyarrow" not in names, path
         assert path.parent == ROOT / "models/bucket" or "obstore" not in names, path
     assert set(imported("models")) - installed() == {"cryptography", "obstore", "pyarrow", "torch"}
+
+
+def test_the_install_page_has_every_extra_and_those_of_each_image() -> None:
+    page = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| .+ \| `(\w+)` \|$", page, re.MULTILINE))
+    assert told == set(PROJECT["optional-dependencies"]) - {"dev", "docs"}
+    build = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    for image, target in (("axon", "service"), ("axon-training", "training")):
+        stage = build.partition(f"AS build-{target}\n")[2]
+        [extras, *_] = re.findall(r"'\.\[(.*)\]'", stage)
+        [listed] = re.findall(rf"^\| `{image}` \|[^|]*\|([^|]*)\|", page, re.MULTILINE)
+        assert set(re.findall(r"`(\w+)`", listed)) == set(extras.split(",")), image
