@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from models.columns.schema import Schema
+from models.columns.dates import iso
+from models.columns.schema import CategoricalColumn, Schema
 from models.explaining.background import MOST_BACKGROUND_ROWS
 from training.config import DECIDED_METRICS, TrainConfig
 from training.data.equal_rows import UNNOTED_ROWS, equal_rows_note, shown_share
-from training.data.preprocessing import unseen_categories
+from training.data.preprocessing import columns_without_effect, unseen_categories
 from training.data.split import Split
 from training.data.training_table import TrainingTable
 from training.data.typical_rows import typical_rows
@@ -85,11 +86,31 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
         )
     if trained.stopped == "asked":
         sentences.append(f"Stopped on request after epoch {trained.epochs_run}; epoch {trained.best_epoch} is kept.")
+    sentences += _unlearned(table, schema, split)
     for name, count in unseen_categories(schema, table).items():
         categories = "1 category" if count == 1 else f"{count} categories"
         sentences.append(
             f"Column {name!r} has {categories} outside the training part only: the model does not know them."
         )
+    return sentences
+
+
+def _unlearned(table: TrainingTable, schema: Schema, split: Split) -> list[str]:
+    """Returns sentences on the values and the gaps of numbers and dates that only other parts than training have."""
+    sentences = []
+    for name, value in columns_without_effect(schema).items():
+        shown = iso(value) if table.kind(name) == "date" else f"{value:.7g}"
+        sentences.append(
+            f"Column {name!r} has one value only in the training part, {shown}: another value changes no answer."
+        )
+    for column in schema.columns:
+        if isinstance(column, CategoricalColumn) or column.missing != "mean":
+            continue
+        if not table.missing(column.name)[split.train].any():
+            sentences.append(
+                f"Column {column.name!r} has missing values outside the training part only: the model answers them as "
+                "an average value."
+            )
     return sentences
 
 
