@@ -13,6 +13,7 @@ from training.config import DECIDED_METRICS, TrainConfig
 from training.data.equal_rows import UNNOTED_ROWS, equal_rows_note, shown_share
 from training.data.preprocessing import columns_without_effect, unseen_categories
 from training.data.split import Split
+from training.data.targets import listed_targets
 from training.data.training_table import TrainingTable
 from training.data.typical_rows import typical_rows
 from training.engines.engine import Trained
@@ -96,8 +97,16 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
 
 
 def _unlearned(table: TrainingTable, schema: Schema, split: Split) -> list[str]:
-    """Returns sentences on the values and the gaps of numbers and dates that only other parts than training have."""
+    """Returns sentences on the values and the gaps of targets and columns that only other parts than training have."""
     sentences = []
+    if constant := [target for target in schema.values if target.minimum == target.maximum]:
+        names = listed_targets([target.name for target in constant])
+        sentences.append(
+            f"Target {names} is {constant[0].minimum:.7g} in every row of the training part: nothing could be learned "
+            "about other values of it."
+            if len(constant) == 1
+            else f"Targets {names} have one value each in the training part: nothing could be learned about others."
+        )
     for name, value in columns_without_effect(schema).items():
         shown = iso(value) if table.kind(name) == "date" else f"{value:.7g}"
         sentences.append(
