@@ -19,6 +19,7 @@ from training.out_of_fold import OutOfFold
 from training.reporting import importance
 from training.reporting.class_evaluation import ClassEvaluation, class_evaluation, wilson
 from training.reporting.importance import Importance
+from training.reporting.shifted import shift_of_logits
 
 MAX_ROWS = 50_000  # rows of the test part that are evaluated
 MAX_CLASSES = 20  # rows of the confusion matrix
@@ -197,7 +198,9 @@ def evaluation_of(model: FittedModel, *, seed: int = 0, seconds: float | None = 
         interval=wilson(int((answers.argmax(axis=1) == truth).sum()), len(truth)) if is_classification else None,
         confusion=_confusion(table.labels, truth, answers.argmax(axis=1)) if is_classification else None,
         classes=(
-            class_evaluation(table.labels, answers, truth, has_probabilities=has_probabilities)
+            class_evaluation(
+                table.labels, answers, truth, has_probabilities=has_probabilities, shift=shift_of_logits(model)
+            )
             if is_classification
             else None
         ),
