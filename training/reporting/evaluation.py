@@ -290,14 +290,15 @@ def _importances(
 
 
 def _trivial(model: FittedModel, truth: NDArray[Any]) -> float | None:
-    seen = model.table.target[model.split.train]
-    if model.table.labels:
-        return float((truth == np.bincount(seen).argmax()).mean())
+    table, train = model.table, model.split.train
+    seen, weight = table.target[train], None if table.weight is None else table.weight[train]
+    if table.labels:
+        return float((truth == np.bincount(seen, weight).argmax()).mean())
     if truth.ndim == 2:
         r2: float | None = model.constant_metrics().get("r2") if len(truth) == len(model.split.test) else None
         return r2
     spread = float(np.square(truth - truth.mean()).sum())
-    return 1 - float(np.square(truth - seen.mean()).sum()) / spread if spread > 0 else None
+    return 1 - float(np.square(truth - np.average(seen, weights=weight)).sum()) / spread if spread > 0 else None
 
 
 def _confusion(labels: tuple[str, ...], truth: NDArray[np.int64], answer: NDArray[np.int64]) -> Confusion:
