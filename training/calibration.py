@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
 from models.network.architecture import own_architecture
+from training.data.class_balance import least_share
 
 _RANGE = (math.log(0.05), math.log(20.0))  # bounds of ln T; a value outside has a different cause
 # The prior of ln T is normal with mean 0 and this standard deviation. If all of a few validation rows are right, the
@@ -274,7 +275,7 @@ def _shifts_help(rows: _Rows) -> bool:
 
 def _centre(shares: NDArray[np.float64], *, rows: int) -> NDArray[np.float64]:
     """Returns log shares with mean 0, (classes,); a class without training rows counts as less than one row."""
-    logs = np.log(np.maximum(shares, 0.5 / max(rows, 1) / len(shares)))
+    logs = np.log(np.maximum(shares, least_share(rows, len(shares))))
     return np.asarray(logs - logs.mean())
 
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from models.columns.schema import Schema
+from models.columns.dates import iso
+from models.columns.schema import CategoricalColumn, Schema
 from models.explaining.background import MOST_BACKGROUND_ROWS
 from training.config import DECIDED_METRICS, TrainConfig
 from training.data.equal_rows import UNNOTED_ROWS, equal_rows_note, shown_share
-from training.data.preprocessing import unseen_categories
+from training.data.preprocessing import columns_without_effect, unseen_categories
 from training.data.split import Split
+from training.data.targets import listed_targets
 from training.data.training_table import TrainingTable
 from training.data.typical_rows import typical_rows
 from training.engines.engine import Trained
@@ -85,11 +87,39 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
         )
     if trained.stopped == "asked":
         sentences.append(f"Stopped on request after epoch {trained.epochs_run}; epoch {trained.best_epoch} is kept.")
+    sentences += _unlearned(table, schema, split)
     for name, count in unseen_categories(schema, table).items():
         categories = "1 category" if count == 1 else f"{count} categories"
         sentences.append(
             f"Column {name!r} has {categories} outside the training part only: the model does not know them."
         )
+    return sentences
+
+
+def _unlearned(table: TrainingTable, schema: Schema, split: Split) -> list[str]:
+    """Returns sentences on the values and the gaps of targets and columns that only other parts than training have."""
+    sentences = []
+    if constant := [target for target in schema.values if target.minimum == target.maximum]:
+        names = listed_targets([target.name for target in constant])
+        sentences.append(
+            f"Target {names} is {constant[0].minimum:.7g} in every row of the training part: nothing could be learned "
+            "about other values of it."
+            if len(constant) == 1
+            else f"Targets {names} have one value each in the training part: nothing could be learned about others."
+        )
+    for name, value in columns_without_effect(schema).items():
+        shown = iso(value) if table.kind(name) == "date" else f"{value:.7g}"
+        sentences.append(
+            f"Column {name!r} has one value only in the training part, {shown}: another value changes no answer."
+        )
+    for column in schema.columns:
+        if isinstance(column, CategoricalColumn) or column.missing != "mean":
+            continue
+        if not table.missing(column.name)[split.train].any():
+            sentences.append(
+                f"Column {column.name!r} has missing values outside the training part only: the model answers them as "
+                "an average value."
+            )
     return sentences
 
 

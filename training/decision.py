@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
 from training.calibration import mean_of_members, with_shift
+from training.data.class_balance import least_share
 from training.metrics import f1_macro
 
 _STRENGTHS = np.arange(0, 1.55, 0.05)  # values of τ to try
@@ -45,7 +46,7 @@ def decided(
         shares: `(classes,)` share of each class in the training part.
         member_weights: `(members,)` weight of each member in the mean of their probabilities; None for equal weights.
     """
-    logs = np.log(np.maximum(shares, 0.5 / max(len(truth), 1) / len(shares)))
+    logs = np.log(np.maximum(shares, least_share(len(truth), len(shares))))
     logs -= logs.mean()
     strength = 1.0
     if metric != "balanced-accuracy":

@@ -75,6 +75,7 @@ class FittedModel:
             metric=training.get("metric"),
             quantile=training.get("quantile"),
             targets=self.checkpoint.schema.values,
+            is_balanced=training.get("class_weight") == "balanced",
         )
 
     def __repr__(self) -> str:
@@ -156,6 +157,7 @@ def fitted_model(
         for part in PARTS
     }
     aim: dict[str, Any] = {"metric": config.metric, "quantile": config.quantile, "targets": rows.schema.values}
+    aim["is_balanced"] = config.class_weight == "balanced"
     metrics = {part: evaluate(trained.architecture.output, answers[part], rows.y[part], **aim) for part in PARTS}
     # Training rows are answered better than others, so the answers to the other parts are what serving compares with.
     others = [answers[part] for part in ("validation", "test") if config.split is not None]

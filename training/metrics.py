@@ -68,6 +68,7 @@ def evaluate(
     metric: str | None = None,
     quantile: float | None = None,
     targets: Sequence[NumericTarget] = (),
+    is_balanced: bool = False,
 ) -> Metrics:
     """Returns all metrics that apply.
 
@@ -81,6 +82,7 @@ def evaluate(
         metric: metric that the model was trained for, which may add a figure; None for no such metric.
         quantile: quantile that the model answers; None for a mean.
         targets: targets of the values; needed if there are several.
+        is_balanced: True if the model was trained with balanced classes, which adds the balanced accuracy.
     """
     if output in OUTPUTS_OF_VALUES and truth.ndim == 2:
         return _of_several(answers.astype(np.float64), truth, targets, metric, quantile)
@@ -93,7 +95,7 @@ def evaluate(
     guessed = answers.argmax(axis=1)
     metrics = {"rows": len(truth), "accuracy": float((guessed == truth).mean())}
     metrics["f1_macro"] = f1_macro(guessed, truth, classes)
-    if metric == "balanced-accuracy":
+    if metric == "balanced-accuracy" or is_balanced:
         metrics["balanced_accuracy"] = _balanced_accuracy(guessed, truth)
     if output == "softmax":
         probabilities = answers.astype(np.float64)

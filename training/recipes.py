@@ -131,7 +131,9 @@ _BY_METRIC: Mapping[Metric, Mapping[str, Any]] = {
     # A step in the logarithm of an answer goes further than one in the answer: docs/decisions/0071.
     "poisson": {"learning_rate": 0.03},
     "gamma": {"learning_rate": 0.03},
-    "bernoulli": {"learning_rate": 0.04},  # that of classes, which have the same loss
+    # The learning rate is that of classes, which have the same loss. The sigmoid bounds the answers. A clamp would make
+    # those for a label without a 1 in the training part exactly 0.
+    "bernoulli": {"learning_rate": 0.04, "clamp": False},
 }
 METRICS_OF_VALUES: tuple[Metric, ...] = ("rmse", "mae", "r2", "quantile", "poisson", "gamma", "bernoulli")
 # Metrics whose networks learn the logarithm of the answer: of counts, and of durations and amounts.

@@ -26,6 +26,15 @@ def test_the_figures_are_those_of_the_libraries(reports: Reports, table: str, fi
         assert found[library]["metrics"]["test"][figure] == pytest.approx(own, rel=0.05), library
 
 
+def test_with_balanced_classes_the_libraries_learn_and_stop_by_balanced_rows(reports: Reports) -> None:
+    trees = [one for one in reports["rare"]["baselines"] if one["name"] == "gradient boosting"]
+    found = {one["library"]: one["metrics"]["test"]["balanced_accuracy"] for one in trees}
+    for library, own in reports["rare"]["own"].items():
+        assert found[library] == pytest.approx(own), library
+    best = max(trees, key=lambda one: one["metrics"]["validation"]["balanced_accuracy"])
+    assert reports["rare"]["trees"] == best["library"]
+
+
 @pytest.mark.parametrize(("table", "figure"), [("classes", "log_loss"), ("values", "rmse")])
 def test_the_trees_that_are_best_on_the_validation_part_are_compared(reports: Reports, table: str, figure: str) -> None:
     comparison = reports[table]

@@ -102,16 +102,19 @@ def test_the_area_under_the_curve_is_scikit_learns(weighted):
     assert area_under_roc(scores, np.zeros(300, dtype=int), weight) == 0.5
 
 
-def test_the_balanced_error_is_scikit_learns_at_the_decision_for_equal_classes():
+@pytest.mark.parametrize("shares", [(0.2, 0.5, 0.3), (0.0, 0.5, 0.5)], ids=str)
+def test_the_balanced_error_is_scikit_learns_at_the_decision_for_equal_classes(shares):
     rng = np.random.default_rng(0)
     truth, out = rng.integers(0, 3, size=200), rng.normal(size=(2, 200, 3)).astype(np.float32)
-    shares = np.array([0.2, 0.5, 0.3], dtype=np.float32)
+    # A class without weight in training counts as a third of half a row of the 200: it is answered, but not always.
+    logs = np.log(np.maximum(np.array(shares), 0.5 / 200 / 3)).astype(np.float32)
+    out += logs
     weight = rng.integers(0, 3, size=200).astype(np.float32)
-    figure = BalancedError(2, torch.tensor(shares))
+    figure = BalancedError(2, torch.tensor(shares, dtype=torch.float32), rows=200)
     for part in (slice(0, 64), slice(64, 200)):
         figure.add(torch.tensor(out[:, part]), torch.tensor(truth[None, part]), torch.tensor(weight[None, part]))
     for member in range(2):
-        answers = (out[member] - np.log(shares)).argmax(axis=1)
+        answers = (out[member] - logs).argmax(axis=1)
         expected = oracle.balanced_accuracy_score(truth, answers, sample_weight=weight)
         assert figure.result()[member].item() == pytest.approx(1 - expected, abs=1e-6)
 

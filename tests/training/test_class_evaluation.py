@@ -5,11 +5,14 @@ import pandas as pd
 import pytest
 from sklearn import metrics as oracle
 
+from training.data.preprocessing import encode
 from training.fit import fit
 from training.reporting.card import model_card
 from training.reporting.class_evaluation import COST_RATIOS, MAX_DRAWN, MAX_LISTED, class_evaluation, curves_of
 from training.reporting.evaluation import evaluation_of
+from training.reporting.figures import figure
 from training.reporting.html import html_report
+from training.reporting.sentences import beside_constant
 
 
 def drawn(rows=2000, seed=0):
@@ -113,3 +116,55 @@ def test_the_report_explains_losses_and_the_epoch_in_plain_words(rare):
     assert f"least validation loss of {rare.trained.epochs_run}" in page  # 90 % of rows are "no": selected by the loss
     assert "kept, of" not in page
     assert "Not for rows from elsewhere" in model_card(rare, "rare@1", evaluation_of(rare))
+
+
+def imbalanced(rows=1500):
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=rows)
+    return pd.DataFrame({"x": x, "y": np.where(rng.random(rows) < 1 / (1 + np.exp(4 - 1.5 * x)), "yes", "no")})
+
+
+@pytest.mark.parametrize("settings", [{"metric": "balanced-accuracy"}, {"metric": "f1"}, {"class_weight": "balanced"}])
+def test_a_model_for_rare_classes_is_judged_by_its_figure_and_thresholds_follow_its_shift(settings):
+    model = fit(imbalanced(), target="y", epochs=20, hidden_sizes=(8,), **settings)
+    constant, ours = model.constant_metrics(), model.metrics["test"]
+    name = "f1_macro" if settings.get("metric") == "f1" else "balanced_accuracy"
+    truth = model.table.target[model.split.test]
+    answers = model.checkpoint.inference_network().answer(
+        encode(model.checkpoint.schema, model.table, model.split.test)
+    )
+    score = oracle.f1_score if name == "f1_macro" else oracle.balanced_accuracy_score
+    more = {"average": "macro"} if name == "f1_macro" else {}
+    assert ours[name] == pytest.approx(score(truth, answers.argmax(axis=1), **more))
+    assert constant[name] == pytest.approx(score(truth, np.zeros(len(truth)), **more))
+    assert ours[name] > constant[name] + 0.1
+    assert name == "f1_macro" or ours["log_loss"] > constant["log_loss"], "which is no reason to call it useless"
+    sentence = beside_constant(model)
+    assert "no better" not in sentence
+    assert f"{figure(constant[name])} on the test part; this model has {figure(ours[name])}." in sentence
+
+    evaluation = evaluation_of(model).classes
+    # The probabilities of the table, by Bayes: the odds over the factor of the class weights or of the decision.
+    seen = model.table.target[model.split.train]
+    if "class_weight" in settings:
+        factor = (seen == 0).sum() / (seen == 1).sum()
+    else:
+        shift = model.checkpoint.training["decision"]["shift"]
+        factor = np.exp(shift[1] - shift[0])
+    assert evaluation.odds_factor == pytest.approx(factor)
+    odds = answers[:, 1] / (1.0 - answers[:, 1]) / factor
+    for cost in evaluation.costs:
+        named = odds / (1 + odds) >= 1 / (1 + cost.ratio)
+        assert (cost.named, cost.missed) == (named.sum(), (truth[~named] == 1).sum())
+    page = html_report(model, "rare@1", evaluation_of(model))
+    assert f"as if a miss cost {factor:.3g} false alarms" in page
+    assert "naming every row so and none. The label that is served is the more probable one: 1" not in page
+
+
+def test_a_model_for_another_metric_that_learned_nothing_is_called_so():
+    frame = imbalanced(600)
+    frame["x"] = np.random.default_rng(0).permutation(frame.x)
+    model = fit(frame, target="y", epochs=2, hidden_sizes=(8,), metric="auc", seed=1)
+    sentence = beside_constant(model)
+    assert "has ROC AUC 0.5000 on the test part" in sentence
+    assert ("no better" in sentence) == (model.metrics["test"]["roc_auc"] <= 0.5)

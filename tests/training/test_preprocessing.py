@@ -1,13 +1,22 @@
 """Statistics and categories come from the training part alone, and training encodes rows as serving does."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from models.columns.dictionary_column import DictionaryColumn
 from models.columns.encoding import RowEncoder
 from models.errors import ConfigError, DataError
-from training.data.preprocessing import encode, fit_schema, scale_target, standardise, unseen_categories
+from training.data.preprocessing import (
+    columns_without_effect,
+    encode,
+    fit_schema,
+    scale_target,
+    standardise,
+    unseen_categories,
+)
 from training.data.training_table import ColumnChoices, TrainingTable
+from training.fit import fit
 
 
 def column_of(values):
@@ -66,6 +75,35 @@ def test_the_gaps_beside_one_value_reach_the_network(scaling, values):
     cell = 7 if isinstance(values, list) else "2031-01-01"
     other = RowEncoder(schema).encode_matrix([[cell]])
     np.testing.assert_allclose(standardise(schema, other), [[0, 0]], atol=1e-20)
+
+
+@pytest.mark.parametrize("scaling", ["standard", "robust"])
+@pytest.mark.parametrize(
+    ("values", "other"),
+    [
+        ([4.0, 4.0, 4.0, 9.0], -3e5),
+        (np.array(["2024-05-31"] * 3 + ["2025-01-01"], "M8[us]"), "2031-07-01T05:00"),
+        ([1.7e9] * 3 + [1.6e9], 0),
+    ],
+)
+@pytest.mark.parametrize("weights", [None, [1.0, 1, 1, 0]])
+def test_a_value_on_which_nothing_was_trained_has_no_effect(scaling, values, other, weights):
+    data, rows = table({"x": values, "z": [1, 2, 3, 4]}), np.arange(3 if weights is None else 4)
+    schema = fit_schema(data, rows, scaling=scaling, weights=None if weights is None else np.array(weights))
+    served = RowEncoder(schema).encode_matrix([[other, 1]])
+    seen = [standardise(schema, encode(schema, data, np.arange(4)))[:, :-1], standardise(schema, served)[:, :-1]]
+    for one in seen:
+        assert one.shape[1] == 1
+        np.testing.assert_allclose(one, 0, atol=1e-20)
+    assert columns_without_effect(schema).keys() == {"x"}
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 1, 1, 0]])
+def test_gaps_on_which_nothing_was_trained_have_no_input_of_their_own(weights):
+    data, rows = table({"x": [1.0, 2, 4, np.nan]}), np.arange(3 if weights is None else 4)
+    schema = fit_schema(data, rows, scaling="robust", weights=None if weights is None else np.array(weights))
+    assert schema.columns[0].missing == "mean"
+    np.testing.assert_array_equal(standardise(schema, encode(schema, data, np.array([3]))), [[0]])
 
 
 def test_gaps_do_not_count_in_the_statistics():
@@ -144,12 +182,12 @@ def test_half_the_range_stands_in_for_an_inter_quartile_range_of_nothing():
     rounding = [*np.nextafter(5.0, [0, 9] * 4), 5e5, -5e5]
     assert robust(table({"x": rounding}), np.arange(10)).columns[0].scale == 5e5
     constant = robust(table({"x": [5.0] * 4}), np.arange(4)).columns[0]
-    assert (constant.center, constant.scale) == (5, 1)
+    assert (constant.center, constant.scale) == (5, 1e30)  # any other value becomes 0
 
 
 def test_robust_columns_with_gaps_get_an_indicator_and_the_median():
     data = table({"x": [1, 2, 9, np.nan], "full": [1, 2, 3, 4]})
-    schema = robust(data, np.arange(3))
+    schema = robust(data, np.arange(4))
     assert [column.missing for column in schema.columns] == ["indicator", "refuse"]
     np.testing.assert_array_equal(encode(schema, data, np.array([1, 3])), [[2, 0, 2], [2, 1, 4]])
     np.testing.assert_array_equal(standardise(schema, encode(schema, data, np.array([3])))[0, :2], [0, 1])
@@ -190,7 +228,7 @@ def test_dates_have_the_parts_of_the_calendar_that_vary_in_the_training_part(sca
     schema = fit_schema(data, train, scaling=scaling)
     day, hour = schema.columns
     assert (day.parts, hour.parts) == (("day",), ("hour",))
-    assert (day.missing, hour.missing) == ("refuse", "mean" if scaling == "standard" else "indicator")
+    assert (day.missing, hour.missing) == ("refuse", "mean")
     first = (np.datetime64("2024-05-01") - np.datetime64("1970-01-01")).astype(int)
     assert (day.mean, day.minimum, day.maximum) == (first + 7, first, first + 14)
     seen = standardise(schema, encode(schema, data, np.arange(4)))
@@ -256,3 +294,25 @@ def test_standardising_in_blocks_is_standardising_at_once():
 def test_a_scaling_that_there_is_not_is_named():
     with pytest.raises(ConfigError, match="standard or robust, got 'minmax'"):
         fit_schema(table({"x": [1.0, 2.0]}), np.arange(2), scaling="minmax")
+
+
+@pytest.mark.parametrize("recipe", ["default", "classic"])
+def test_a_column_that_is_new_after_training_changes_no_answer_and_is_named(recipe):
+    rng, days = np.random.default_rng(0), np.arange(100)
+    x = rng.normal(size=100)
+    source = pa.table({"day": days, "x": x, "new": np.where(days < 70, 3.0, 8.0), "y": x + rng.normal(size=100)})
+    gaps = pa.array([*rng.normal(size=99), None])
+    model = fit(
+        source.append_column("gap", gaps),
+        target="y",
+        choices=ColumnChoices(time="day"),
+        recipe=recipe,
+        epochs=2,
+        hidden_sizes=(8,),
+    )
+    rows = [{"x": 0.5, "new": value, "gap": 0.1} for value in (3.0, 8.0, -4e6)]
+    answers = model.predict(rows)
+    assert answers == [answers[0]] * 3
+    assert "Column 'new' has one value only in the training part, 3: another value changes no answer." in model.notes
+    [said] = [note for note in model.notes if "'gap'" in note]
+    assert "missing values outside the training part only" in said

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import metrics as oracle
 
 from models.checkpoint import load_checkpoint
 from models.columns.encoding import RowEncoder
@@ -207,6 +208,28 @@ def test_what_cannot_be_compared_is_told(tmp_path, change, said):
     now = fit(frame, target="z" if "z" in frame else "y", name="t", choices=ColumnChoices(keep_constant=True), **POOR)
     with pytest.raises(DataError, match=said):
         compare_with_served(now.checkpoint, now.table, now.split, served)
+
+
+def test_versions_with_balanced_classes_are_compared_with_each_other_alone(tmp_path):
+    frame = table(600)
+    frame = frame[(frame.y == "up") | (frame.index % 6 == 0)]
+    models = {
+        (one, better): fit(frame, target="y", name="t", class_weight=one, **(GOOD if better else POOR))
+        for one in ("balanced", "none")
+        for better in (False, True)
+    }
+    store = Store(tmp_path)
+    for old, new, balanced in (("none", "balanced", "the new model"), ("balanced", "none", "t@2")):
+        served, now = models[old, False].publish(store), models[new, True]
+        with pytest.raises(DataError, match=f"{balanced} was trained with balanced classes .* and .* was not"):
+            compare_with_served(now.checkpoint, now.table, now.split, served)
+    before, now = models["balanced", False], models["balanced", True]
+    [difference] = compare_with_served(now.checkpoint, now.table, now.split, before.publish(store)).differences
+    test = frame.iloc[now.split.test]
+    rows = test[["a", "b", "c"]].to_dict("records")
+    new, old = (oracle.balanced_accuracy_score(test.y, model.predict(rows)) for model in (now, before))
+    assert difference.measure == "balanced_accuracy"
+    assert difference.lead == pytest.approx(new - old)
 
 
 def test_promote_and_rollback_move_what_a_name_means(command, store):

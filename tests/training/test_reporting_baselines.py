@@ -6,13 +6,25 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn import metrics as oracle
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from models.columns.dictionary_column import DictionaryColumn
 from training.fit import fit
 from training.reporting.baselines import compare, raw_matrix
-from training.reporting.comparison import LINEAR, OURS, TREES, Difference, advice, difference_of
+from training.reporting.comparison import (
+    CONSTANT,
+    LINEAR,
+    OURS,
+    TREES,
+    Difference,
+    advice,
+    balanced_gains,
+    difference_of,
+)
+from training.reporting.keeping import trees_code
 
 
 def differences(**leads):
@@ -74,12 +86,12 @@ def test_the_linear_model_is_scikit_learns_on_the_same_rows_and_the_figures_are_
     found = compare(model)
     x = np.column_stack(list(model.table.features.values()))
     scaler = StandardScaler().fit(x[model.split.train])
-    oracle = LogisticRegression(max_iter=500).fit(
+    theirs = LogisticRegression(max_iter=500).fit(
         scaler.transform(x[model.split.train]), model.table.target[model.split.train]
     )
     for part in ("validation", "test"):
         rows = getattr(model.split, part)
-        score = oracle.score(scaler.transform(x[rows]), model.table.target[rows])
+        score = theirs.score(scaler.transform(x[rows]), model.table.target[rows])
         assert found.baselines[0].metrics[part]["accuracy"] == pytest.approx(score)
     accuracy = next(d for d in found.differences if (d.of, d.over, d.measure) == (LINEAR, OURS, "accuracy"))
     theirs, ours = found.baselines[0].metrics["test"]["accuracy"], model.metrics["test"]["accuracy"]
@@ -155,3 +167,99 @@ def test_weights_reach_the_baselines():
 
 def replace_weight(table, weight):
     return dataclasses.replace(table, weight=weight)
+
+
+@pytest.mark.parametrize("portfolio", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_with_folds_the_baselines_validate_on_a_fold_that_they_did_not_learn_from(portfolio):
+    rng = np.random.default_rng(0)
+    x, label = rng.normal(size=(300, 4)), rng.choice(["no", "yes"], 300)  # nothing to learn, but by heart
+    frame = pa.table({**{f"x{i}": x[:, i] for i in range(4)}, "y": label})
+    model = fit(frame, target="y", members=3, folds=True, portfolio=portfolio, epochs=2, hidden_sizes=(8,))
+    found = compare(model)
+    split, target = model.split, model.table.target
+    is_last = split.folds == 2
+    learned, apart = split.train[~is_last], split.train[is_last]
+    linear, trees = found.baselines
+    scaler = StandardScaler().fit(x[learned])
+    theirs = LogisticRegression(max_iter=500).fit(scaler.transform(x[learned]), target[learned])
+    for part, rows in (("validation", apart), ("test", split.test)):
+        assert linear.metrics[part]["accuracy"] == pytest.approx(theirs.score(scaler.transform(x[rows]), target[rows]))
+        assert linear.metrics[part]["rows"] == len(rows)
+    assert trees.metrics["validation"]["accuracy"] < 0.7, "rows that were learned by heart would have 1"
+    # The figures beside them are of the same rows: the answers of the member that did not learn from this fold.
+    answers = model.out_of_fold.answers[is_last]
+    assert found.ours["validation"]["log_loss"] == pytest.approx(oracle.log_loss(target[apart], answers), rel=1e-5)
+    shares = np.tile(np.bincount(target[learned]) / len(learned), (len(apart), 1))
+    assert found.constant["validation"]["log_loss"] == pytest.approx(oracle.log_loss(target[apart], shares))
+    assert found.ours["test"] == model.metrics["test"]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_with_balanced_classes_the_baselines_are_balanced_and_balanced_accuracy_decides(weighted):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1200, 2))
+    label = np.where(rng.random(1200) < 1 / (1 + np.exp(4 - 2 * x[:, 0])), "yes", "no")
+    model = fit(
+        pa.table({"a": x[:, 0], "b": x[:, 1], "y": label}),
+        target="y",
+        class_weight="balanced",
+        epochs=10,
+        hidden_sizes=(8,),
+    )
+    weight = rng.uniform(0.5, 2, 1200) if weighted else np.ones(1200)
+    if weighted:
+        model = dataclasses.replace(model, table=replace_weight(model.table, weight))
+    found = compare(model)
+    train, test, target = model.split.train, model.split.test, model.table.target
+    scaler = StandardScaler().fit(x[train])
+    mass = np.bincount(target[train], weight[train])
+    rows = {"sample_weight": weight[train] * (mass.sum() / 2 / mass)[target[train]]}
+    theirs = {
+        LINEAR: LogisticRegression(max_iter=500)
+        .fit(scaler.transform(x[train]), target[train], **rows)
+        .predict(scaler.transform(x[test])),
+        TREES: HistGradientBoostingClassifier(random_state=0).fit(x[train], target[train], **rows).predict(x[test]),
+    }
+    for baseline in found.baselines:
+        score = oracle.balanced_accuracy_score(target[test], theirs[baseline.name])
+        assert baseline.metrics["test"]["balanced_accuracy"] == pytest.approx(score)
+    assert {difference.measure for difference in found.differences} == {"balanced_accuracy"}
+    ours = model.metrics["test"]["balanced_accuracy"]
+    for difference in found.differences:
+        if difference.over == OURS:
+            score = oracle.balanced_accuracy_score(target[test], theirs[difference.of])
+            assert difference.lead == pytest.approx(score - ours)
+        if difference.over == CONSTANT and difference.of == OURS:
+            assert difference.lead == pytest.approx(ours - 0.5)
+            assert difference.verdict == 1
+    assert "balanced accuracy" in found.advice
+    assert "log loss" not in found.advice
+
+
+def test_the_standard_error_of_a_balanced_accuracy_is_that_of_recalls_of_resampled_classes():
+    rng = np.random.default_rng(1)
+    truth = np.repeat([0, 1, 3], [300, 40, 60])  # no row of class 2
+    right = [rng.random(400) < share for share in (0.8, 0.6)]
+    found = difference_of(
+        LINEAR, OURS, "balanced_accuracy", balanced_gains(right[0], truth) - balanced_gains(right[1], truth)
+    )
+
+    def score(rows):
+        of = [[own[rows][truth[rows] == label].mean() for label in (0, 1, 3)] for own in right]
+        return np.mean(of[0]) - np.mean(of[1])
+
+    assert found.lead == pytest.approx(score(np.arange(400)))
+    draws = []
+    for _ in range(2000):
+        parts = [np.flatnonzero(truth == label) for label in (0, 1, 3)]
+        draws.append(score(np.concatenate([rng.choice(part, len(part)) for part in parts])))
+    assert found.error == pytest.approx(np.std(draws), rel=0.08)
+
+
+@pytest.mark.parametrize("library", ["scikit-learn", "LightGBM", "CatBoost"])
+def test_code_that_keeps_trees_has_the_balance_of_the_run(library):
+    table = fit("iris", epochs=1, hidden_sizes=(4,)).table
+    plain, balanced = (trees_code(table, None, library=library, is_balanced=one) for one in (False, True))
+    word = 'auto_class_weights="Balanced"' if library == "CatBoost" else 'class_weight="balanced"'
+    assert word in balanced
+    assert word not in plain

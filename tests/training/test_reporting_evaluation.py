@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn import metrics as oracle
 
 from models.errors import ConfigError
 from models.network.summary import summarize
+from training.data.column_choices import ColumnChoices
 from training.fit import fit
 from training.reporting.evaluation import MAX_CLASSES, evaluation_of
 from training.reporting.importance import REPEATS, ROWS, affordable_rows, blocks_of, permutation_importance, score_of
@@ -128,3 +130,19 @@ def test_an_evaluation_is_json_and_the_same_twice(name, request):
     first, second = (json.dumps(evaluation_of(model).to_dict(), allow_nan=False) for _ in range(2))
     assert first == second
     assert json.loads(first)["rows"] == len(model.split.test)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_constant_that_is_named_counts_rows_by_weight_as_the_constant_column_does(task):
+    rng = np.random.default_rng(0)
+    value, weight = rng.normal(size=200), rng.uniform(0.1, 1, 200)
+    y = np.where(value > 0.3, "rare", "often") if task == "classification" else value
+    weight = np.where(value > 0.3, 10 * weight, weight)  # the rarer class weighs more
+    frame = pd.DataFrame({"x": rng.normal(size=200), "y": y, "w": weight})
+    model = fit(frame, target="y", choices=ColumnChoices(weight="w"), epochs=1, hidden_sizes=(4,))
+    name = "accuracy" if task == "classification" else "r2"
+    assert evaluation_of(model).trivial == pytest.approx(model.constant_metrics()[name])
+    seen, truth = (frame.y.iloc[rows].to_numpy() for rows in (model.split.train, model.split.test))
+    own = np.average(seen, weights=weight[model.split.train]) if task == "regression" else "rare"
+    expected = oracle.r2_score(truth, np.full(len(truth), own)) if task == "regression" else (truth == own).mean()
+    assert evaluation_of(model).trivial == pytest.approx(expected)

@@ -14,6 +14,7 @@ import axon
 from models.columns.schema import NumericTarget
 from models.errors import ConfigError, DataError
 from models.store import Store
+from training.data.column_choices import ColumnChoices
 from training.engines.network.losses import BernoulliDeviance, MeanOfTargets
 from training.fit import fit
 from training.metrics import evaluate
@@ -143,3 +144,22 @@ def test_a_published_model_answers_alike_with_bounds_from_zero_to_one(tmp_path) 
     assert (bounds <= 1).all()
     assert (bounds[..., 0] <= answers).all()
     assert (answers <= bounds[..., 1]).all()
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_label_of_one_value_in_training_is_neither_certain_nor_impossible(value: int) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"day": np.arange(200), "x": rng.normal(size=200)})
+    frame["common"] = (frame.x + rng.normal(size=200) > 0).astype(int)
+    frame["late"] = np.where((frame.day >= 150) & (frame.x > 0), 1 - value, value)
+    settings = RUN | {"epochs": 5, "hidden_sizes": (8,)}
+    kept = {"target": ["common", "late"], "choices": ColumnChoices(time="day"), "split": (0.6, 0.2, 0.2)}
+    model = fit(frame, **kept, **settings)
+    answers = np.array(model.predict(frame[["x"]].assign(x=np.linspace(-3, 3, 200))))[:, 1]
+    assert ((answers > 0) & (answers < 1)).all()
+    assert np.abs(answers - value).mean() < 0.2, "it was learned that this value is usual"
+    assert len(np.unique(answers)) > 1
+    [note] = [note for note in model.notes if "'late'" in note]
+    assert note.startswith(f"Target 'late' is {value} in every row of the training part")
+    clamped = fit(frame, **kept, **settings, clamp=True)
+    assert set(np.array(clamped.predict(frame[["x"]]))[:, 1]) == {float(value)}, "as asked for"

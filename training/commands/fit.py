@@ -307,7 +307,8 @@ def _tell_how_to_keep(arguments: argparse.Namespace, model: FittedModel, compari
     elif comparison.preferred == TREES:
         source = None if arguments.source in DATASETS else arguments.source
         print("To keep the trees, in Python (the server does not serve them):\n")
-        print(trees_code(model.table, source, library=comparison.trees))
+        is_balanced = model.checkpoint.training.get("class_weight") == "balanced"
+        print(trees_code(model.table, source, library=comparison.trees, is_balanced=is_balanced))
         print()
 
 

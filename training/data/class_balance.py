@@ -20,6 +20,16 @@ def class_shares(
     return np.asarray(of_class / of_class.sum())
 
 
+def least_share(rows: int, n_classes: int) -> float:
+    """Returns the share that a class without weight in the training part counts as, since 0 has no logarithm.
+
+    Args:
+        rows: number of validation rows, of which such a class is taken to have less than one.
+        n_classes: number of classes.
+    """
+    return 0.5 / max(rows, 1) / n_classes
+
+
 def class_balance(
     target: NDArray[np.int64], n_classes: int, weight: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +32,13 @@ from training.data.typed_options import typed
 
 Scaling = Literal["standard", "robust"]
 Values = NDArray[Any] | DictionaryColumn
-_Measured = TypeVar("_Measured", NumericColumn, DateColumn)
 
 # A mean beyond this many standard deviations leaves less than 14 of float32's 24 bits for the spread.
 _FAR_FROM_ZERO = 1_000
 # With a smaller spread, a weight divided by the spread overflows float32; beyond the reciprocal, a product does.
 _LEAST_SPREAD = 1e-30
 _GREATEST_SPREAD = 1e30
+_WITHOUT_EFFECT = _GREATEST_SPREAD  # scale of a column that has one value only in training: any number becomes 0
 # An inter-quartile range below this share of the whole range is rounding error; dividing by it could overflow.
 _NO_SPREAD = 1e-12
 _FEW = 0.01  # up to this share, values far outside the inter-quartile range are extremes
@@ -61,7 +61,8 @@ def fit_schema(
     """Fits the schema of a table: the columns with the statistics of the training part.
 
     Whether a column accepts missing values is a property of the column and not a statistic, so the whole table decides:
-    a gap that is only in the test part must not be an error.
+    a gap that is only in the test part must not be an error. It becomes the centre, without an input that marks it.
+    Numbers and dates with one value only in the training part get a scale under which no value has an effect.
 
     Args:
         table: typed features and a target.
@@ -168,6 +169,15 @@ def unseen_categories(schema: Schema, table: TrainingTable) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
+def columns_without_effect(schema: Schema) -> dict[str, float]:
+    """Returns the value of each column of numbers or dates that has one value only in the training part, by name."""
+    return {
+        column.name: column.fill
+        for column in schema.columns
+        if not isinstance(column, CategoricalColumn) and column.scale == _WITHOUT_EFFECT
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Spread:
     """Statistics of a column's values in the training part, as the fields of its column."""
@@ -257,8 +267,7 @@ class _Fit:
 
     def _numeric(self, name: str, values: NDArray[np.float64]) -> NumericColumn:
         spread = self._spread(name, values[self.train])
-        missing = self._missing(bool(np.isnan(values).any()), spread)
-        column = _without_effect(NumericColumn(name=name, missing=missing, **vars(spread)))
+        column = NumericColumn(name=name, missing=self._missing(np.isnan(values), spread), **vars(spread))
         if column.divisor < _LEAST_SPREAD:
             raise DataError(
                 f"column {name!r} varies by {column.divisor:.3g} only, too little for 32-bit floating point: give it "
@@ -269,21 +278,25 @@ class _Fit:
     def _dates(self, name: str, values: NDArray[np.datetime64]) -> DateColumn:
         moments = values[self.train]
         spread = self._spread(name, elapsed_days(moments))
-        present = moments[~np.isnat(moments)]
+        learned = moments[self._counted(~np.isnat(moments))]
         column = DateColumn(
             name=name,
-            missing=self._missing(bool(np.isnat(values).any()), spread),
-            parts=tuple(part for part in PARTS if np.ptp(part_values(part, present)) > 0),
+            missing=self._missing(np.isnat(values), spread),
+            parts=tuple(part for part in PARTS if np.ptp(part_values(part, learned)) > 0),
             **vars(spread),
         )
-        column = _without_effect(column)
         return replace(column, origin=column.fill)  # dates always have an origin: one more float64 subtraction
 
-    def _missing(self, has_gaps: bool, spread: _Spread) -> Literal["refuse", "mean", "indicator"]:
-        if not has_gaps:
+    def _missing(self, is_missing: NDArray[np.bool_], spread: _Spread) -> Literal["refuse", "mean", "indicator"]:
+        """Returns the treatment of missing values of a column, given as a mask of all rows of the table."""
+        if not is_missing.any():
             return "refuse"
+        # Without a gap among the rows of training, the weights of an indicator would stay the random initial ones.
+        learned = is_missing[self.train] if self.weights is None else is_missing[self.train] & (self.weights > 0)
+        if not learned.any():
+            return "mean"
         # In a column of one value and gaps, the gaps are the only information.
-        return "indicator" if self.robust or spread.minimum == spread.maximum else "mean"
+        return "indicator" if self.robust or spread.scale == _WITHOUT_EFFECT else "mean"
 
     def _spread(self, name: str, values: NDArray[np.float64]) -> _Spread:
         """Returns the statistics of `(len(train),)` values, NaN for missing."""
@@ -293,6 +306,12 @@ class _Fit:
         weights = self._weights_of(is_present)
         mean, std = _mean_and_std(present, weights)
         low, high = float(present.min()), float(present.max())
+        learned = values[self._counted(is_present)]
+        if (learned == learned[0]).all():
+            # Training sees 0 in every row, so the first layer's weights for the column stay the random initial ones.
+            # With this scale, the network sees 0 for any other value too, instead of an arbitrary shift.
+            center = mean if self.robust else None
+            return _Spread(mean=mean, std=std, minimum=low, maximum=high, center=center, scale=_WITHOUT_EFFECT)
         if not self.robust:
             return _Spread(mean=mean, std=std, minimum=low, maximum=high)
         # Extreme values (fill values, typing errors) do not count in the scale, however many there are.
@@ -303,20 +322,14 @@ class _Fit:
         center, scale = _center_and_scale(present, weights)
         return _Spread(mean=mean, std=std, minimum=low, maximum=high, center=center, scale=scale)
 
+    def _counted(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Returns a mask without the rows of weight 0; the same mask if all of its rows have weight 0."""
+        return rows if self.weights is None or self._weights_of(rows) is None else rows & (self.weights > 0)
+
     def _weights_of(self, rows: NDArray[np.bool_]) -> NDArray[np.float64] | None:
         """Returns the weights of training rows given as a mask; None if weights are equal or all 0."""
         weights = None if self.weights is None else self.weights[rows]
         return weights if weights is not None and weights.any() else None
-
-
-def _without_effect(column: _Measured) -> _Measured:
-    """Scales a column of one value and gaps so that the network sees 0 for any value.
-
-    Training never sees another value of such a column, so a network's answer to another value would be arbitrary.
-    """
-    if column.missing != "indicator" or column.minimum != column.maximum:
-        return column
-    return replace(column, scale=_GREATEST_SPREAD)
 
 
 def _is_far(center: float, spread: float) -> bool:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.data.class_balance import least_share
 from training.recipes import Selection
 
 _TINY = 1e-30
@@ -30,16 +31,17 @@ class SelectionFigure(Protocol):
         """Returns the figure of each member, (k,)."""
 
 
-def figure_of(select_by: Selection, members: int, shares: Tensor | None) -> SelectionFigure | None:
+def figure_of(select_by: Selection, members: int, shares: Tensor | None, *, rows: int) -> SelectionFigure | None:
     """Returns an empty figure; None for the loss and the error, which every evaluation has.
 
     Args:
         select_by: rule of the best epoch.
         members: number of members.
         shares: (classes,) share of each class in the training part; None for a regression.
+        rows: number of rows of the evaluation.
     """
     if select_by == "balanced-error" and shares is not None:
-        return BalancedError(members, shares)
+        return BalancedError(members, shares, rows=rows)
     return RankingError() if select_by == "auc" else None
 
 
@@ -50,14 +52,15 @@ class BalancedError:
     Menon et al. 2021, Long-tail learning via logit adjustment).
     """
 
-    def __init__(self, members: int, shares: Tensor) -> None:
+    def __init__(self, members: int, shares: Tensor, *, rows: int) -> None:
         """Starts with no rows.
 
         Args:
             members: number of members.
-            shares: (classes,) share of each class in the training part.
+            shares: (classes,) share of each class in the training part; 0 counts as the decision that is served does.
+            rows: number of rows of the evaluation.
         """
-        self._offset = shares.clamp_min(_TINY).log()
+        self._offset = shares.clamp_min(least_share(rows, len(shares))).log()
         self._wrong = torch.zeros(members, len(shares), device=shares.device)
         self._total = torch.zeros_like(self._wrong)
 

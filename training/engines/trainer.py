@@ -255,7 +255,7 @@ class Trainer:
         loss = torch.zeros(members, device=self._device)
         error = torch.zeros(members, device=self._device)
         rows_at_once = min(max(_EVALUATED_CELLS // (members * widest(network.config)), 1), _EVALUATED_ROWS)
-        figure = figure_of(self.config.select_by, members, self._shares)
+        figure = figure_of(self.config.select_by, members, self._shares, rows=rows)
         for batch in self._validation.parts(rows_at_once, members):
             out = network.forward(batch)
             share = batch.target.shape[1] / rows
@@ -276,7 +276,7 @@ class Trainer:
         loss = torch.zeros(members, device=self._device)
         error = torch.zeros(members, device=self._device)
         rows_at_once = min(max(_EVALUATED_CELLS // (members * widest(network.config)), 1), _EVALUATED_ROWS)
-        figure = figure_of(self.config.select_by, members, self._shares)
+        figure = figure_of(self.config.select_by, members, self._shares, rows=len(self._train))
         for order, share in folds.parts(rows_at_once):
             batch = replace(self._train.batch(order), weight=share * order.shape[1])
             out = network.forward(batch)

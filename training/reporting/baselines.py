@@ -24,11 +24,13 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from models.columns.dictionary_column import DictionaryColumn
 from models.network.config import Output
+from training.data.class_balance import class_balance
 from training.data.preprocessing import encode
+from training.data.split import Split
 from training.data.training_table import TrainingTable
 from training.fitted_model import FittedModel
 from training.free_cpus import free_cpus
-from training.metrics import constant_answers, evaluate
+from training.metrics import Metrics, constant_answers, evaluate
 from training.reporting.boosting import LearnedRows, libraries
 from training.reporting.comparison import (
     CONSTANT,
@@ -42,6 +44,7 @@ from training.reporting.comparison import (
     Difference,
     advice,
     advice_for_linear,
+    balanced_gains,
     difference_of,
     preferred,
 )
@@ -63,36 +66,41 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
     rule: above 10,000 rows, a tenth of the rows is held back for early stopping. The trees of LightGBM and CatBoost
     stop by the validation part. The trees that answer the validation part best are compared with the model.
 
+    With folds, the last fold is the validation part, and the baselines learn from the others, as the member of this
+    fold did. If the model was trained with balanced classes, so are the baselines, and all are compared by balanced
+    accuracy: probabilities of balanced classes are not those of the table.
+
     Args:
         model: fitted model to compare with.
         seed: seed of the baselines' random numbers.
     """
-    table, split = model.table, model.split
+    table, split = model.table, _apart(model.split)
     x = raw_matrix(table, split.train)  # (all rows, columns)
     # On a small table, the trees' threads mostly wait for each other: 1,200 rows take nine times the CPU time.
     threads = 1 if x.size < _SHARED_FROM else free_cpus()
-    rows = _learned_rows(model, x, seed=seed, threads=threads)
-    linear = _trained(LINEAR, _SCIKIT_LEARN, lambda: _linear(rows), model, x, threads=threads)
-    trees = [_trained(TREES, _SCIKIT_LEARN, lambda: _trees(rows), model, x, threads=threads)]
+    rows = _learned_rows(model, split, x, seed=seed, threads=threads)
+    train = partial(_trained, model=model, split=split, x=x, threads=threads)
+    linear = train(LINEAR, _SCIKIT_LEARN, lambda: _linear(rows))
+    trees = [train(TREES, _SCIKIT_LEARN, lambda: _trees(rows))]
     left_out = []
-    for library, train in libraries().items():
+    for library, learn in libraries().items():
         if table.several_targets:
             left_out.append(f"The trees of {library} were not trained: they are compared for one target only.")
             continue
         try:
-            trees.append(_trained(TREES, library, partial(train, rows), model, x, threads=threads))
+            trees.append(train(TREES, library, partial(learn, rows)))
         except Exception as error:  # any error of the library: CatBoost, for one, takes no constant columns alone
             left_out.append(f"The trees of {library} could not be trained: {type(error).__name__}: {error}.")
-    best = min(trees, key=lambda one: one.baseline.metrics["validation"]["log_loss" if table.labels else "rmse"])
+    best = min(trees, key=partial(_validation_error, is_balanced=_is_balanced(model)))
     # Answers for the test part: (rows, classes) probabilities, or (rows, targets) values.
     network, test = model.checkpoint.inference_network(), split.test
     answers: dict[str, NDArray[Any]] = {
-        CONSTANT: constant_answers(rows.y, len(test), classes=len(table.labels), weight=rows.weight),
+        CONSTANT: _constant(model, len(test)),
         OURS: answers_of(network, encode(model.checkpoint.schema, table, test)),
         LINEAR: linear.answers,
         TREES: best.answers,
     }
-    is_apart = not np.isin(test, split.train).any()
+    is_apart = not np.isin(test, model.split.train).any()
     measures = _gains(model, table.target[test], answers) if is_apart else {}
     differences = tuple(
         difference_of(of, over, measure, gains[of] - gains[over])
@@ -105,8 +113,11 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
     with limited_threads(1):
         seconds = _seconds_of(lambda: network.answer(encoded))
     return Comparison(
-        constant={part: model.constant_metrics(part) for part in PARTS},
-        ours={part: model.metrics[part] for part in PARTS},
+        constant={
+            "validation": replace(model, split=split).constant_metrics("validation"),
+            "test": model.constant_metrics(),
+        },
+        ours=_own_metrics(model, split),
         baselines=(linear.baseline, *(one.baseline for one in trees)),
         differences=differences,
         advice=said,
@@ -130,14 +141,74 @@ class _Trained:
     answers: NDArray[np.floating[Any]]
 
 
-def _learned_rows(model: FittedModel, x: NDArray[np.float64], *, seed: int, threads: int) -> LearnedRows:
-    table, split = model.table, model.split
+def _apart(split: Split) -> Split:
+    """Returns a split whose validation part is apart from the training part: with folds, the last fold.
+
+    In a split by time the last fold is the newest one.
+    """
+    if split.folds is None:
+        return split
+    is_last = split.folds == split.folds.max()
+    return replace(split, train=split.train[~is_last], validation=split.train[is_last], folds=None)
+
+
+def _is_balanced(model: FittedModel) -> bool:
+    return bool(model.checkpoint.training.get("class_weight") == "balanced")
+
+
+def _own_metrics(model: FittedModel, split: Split) -> dict[str, Metrics]:
+    """Returns the metrics of the model by part; with folds, those of its out-of-fold answers to the last fold."""
+    own = {part: model.metrics[part] for part in PARTS}
+    found = model.out_of_fold
+    if found is None or split is model.split:
+        return own
+    answers = found.answers[found.fold == found.fold.max()]
+    return own | {"validation": _evaluated(model, answers, model.table.target[split.validation])}
+
+
+def _evaluated(model: FittedModel, answers: NDArray[Any], truth: NDArray[Any]) -> Metrics:
+    """Returns the metrics of the model's own answers to some rows."""
+    training = model.checkpoint.training
+    return evaluate(
+        model.trained.architecture.output,
+        answers,
+        truth,
+        metric=training.get("metric"),
+        quantile=training.get("quantile"),
+        targets=model.checkpoint.schema.values,
+        is_balanced=_is_balanced(model),
+    )
+
+
+def _constant(model: FittedModel, rows: int) -> NDArray[np.float64]:
+    """Returns the constant answers of the model's training part, those of `FittedModel.constant_metrics`."""
+    table, train = model.table, model.split.train
+    weight = None if table.weight is None else table.weight[train]
+    return constant_answers(table.target[train], rows, classes=len(table.labels), weight=weight)
+
+
+def _validation_error(one: _Trained, *, is_balanced: bool) -> float:
+    """Returns the figure of the validation part by which trees are chosen; less is better."""
+    metrics = one.baseline.metrics["validation"]
+    if is_balanced:
+        return -float(metrics["balanced_accuracy"])
+    return float(metrics["log_loss"] if "log_loss" in metrics else metrics["rmse"])
+
+
+def _learned_rows(model: FittedModel, split: Split, x: NDArray[np.float64], *, seed: int, threads: int) -> LearnedRows:
+    table = model.table
+    weight = table.weight
+    if _is_balanced(model):
+        weight = np.ones(table.rows) if weight is None else weight
+        balance = class_balance(table.target[split.train], len(table.labels), weight[split.train])  # (classes,)
+        weight = weight * balance[table.target]
     return LearnedRows(
         x=x[split.train],
         y=table.target[split.train],
-        weight=None if table.weight is None else table.weight[split.train],
+        weight=None if weight is None else weight[split.train],
         validation_x=x[split.validation],
         validation_y=table.target[split.validation],
+        validation_weight=None if weight is None else weight[split.validation],
         is_name=np.array([isinstance(values, DictionaryColumn) for values in table.features.values()]),
         has_classes=bool(table.labels),
         seed=seed,
@@ -149,9 +220,10 @@ def _trained(
     name: str,
     library: str,
     train: Callable[[], Any],
-    model: FittedModel,
-    x: NDArray[np.float64],
     *,
+    model: FittedModel,
+    split: Split,
+    x: NDArray[np.float64],
     threads: int,
 ) -> _Trained:
     """Trains and evaluates a baseline.
@@ -161,10 +233,11 @@ def _trained(
         library: name of the library.
         train: function that returns the trained estimator.
         model: model to compare with.
+        split: rows of each part for the baseline.
         x: `(all rows, columns)` features.
         threads: number of CPU threads of the training.
     """
-    table, split, classes = model.table, model.split, len(model.table.labels)
+    table, classes = model.table, len(model.table.labels)
     output: Output = "softmax" if classes else "linear"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the result after this many steps is good enough
@@ -181,7 +254,11 @@ def _trained(
         estimator=_estimator_name(estimator),
         metrics={
             part: evaluate(
-                output, found[part], table.target[getattr(split, part)], targets=model.checkpoint.schema.values
+                output,
+                found[part],
+                table.target[getattr(split, part)],
+                targets=model.checkpoint.schema.values,
+                is_balanced=_is_balanced(model),
             )
             for part in PARTS
         },
@@ -305,6 +382,9 @@ def _gains(
         if spread == 0:
             return {}
         return {"r2": {name: -np.square(values[:, 0] - truth) / spread for name, values in answers.items()}}
+    if _is_balanced(model):
+        gains = {name: balanced_gains(values.argmax(axis=1) == truth, truth) for name, values in answers.items()}
+        return {"balanced_accuracy": gains}
     right = {name: (values.argmax(axis=1) == truth).astype(np.float64) for name, values in answers.items()}
     if not model.checkpoint.config.has_probabilities:
         return {"accuracy": right}

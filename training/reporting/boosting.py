@@ -30,6 +30,7 @@ class LearnedRows:
         weight: `(training rows,)` relative weight of each row; None for equal weights.
         validation_x: `(validation rows, columns)` as `x`.
         validation_y: `(validation rows,)` as `y`.
+        validation_weight: `(validation rows,)` as `weight`.
         is_name: `(columns,)` True for a column of categories.
         has_classes: True for a classification.
         seed: seed of the random numbers.
@@ -41,17 +42,22 @@ class LearnedRows:
     weight: NDArray[np.float64] | None
     validation_x: Matrix
     validation_y: NDArray[Any]
+    validation_weight: NDArray[np.float64] | None
     is_name: NDArray[np.bool_]
     has_classes: bool
     seed: int
     threads: int
 
-    def known_validation(self) -> tuple[Matrix, NDArray[Any]]:
-        """Returns the validation rows whose class is in the training part; no library takes another class."""
+    def known_validation(self) -> tuple[Matrix, NDArray[Any], NDArray[np.float64] | None]:
+        """Returns `x`, `y` and `weight` of the validation rows whose class is in the training part.
+
+        No library takes another class.
+        """
         if not self.has_classes:
-            return self.validation_x, self.validation_y
+            return self.validation_x, self.validation_y, self.validation_weight
         is_known = np.isin(self.validation_y, self.y)
-        return self.validation_x[is_known], self.validation_y[is_known]
+        weight = None if self.validation_weight is None else self.validation_weight[is_known]
+        return self.validation_x[is_known], self.validation_y[is_known], weight
 
 
 def libraries() -> Mapping[str, Callable[[LearnedRows], Any]]:
@@ -77,12 +83,14 @@ def _train_lightgbm(rows: LearnedRows) -> Any:
 
     kind = lightgbm.LGBMClassifier if rows.has_classes else lightgbm.LGBMRegressor
     estimator = kind(n_estimators=_MOST_TREES, random_state=rows.seed, n_jobs=rows.threads, verbose=-1)
-    validation_x, validation_y = rows.known_validation()
+    validation_x, validation_y, weight = rows.known_validation()
     # LightGBM 4.7 has two arguments in place of the older one.
     has_two = "eval_X" in inspect.signature(kind.fit).parameters
     evaluated: dict[str, Any] = (
         {"eval_X": validation_x, "eval_y": validation_y} if has_two else {"eval_set": [(validation_x, validation_y)]}
     )
+    if weight is not None:
+        evaluated["eval_sample_weight"] = [weight]
     estimator.fit(
         rows.x,
         rows.y,
@@ -109,12 +117,12 @@ def _train_catboost(rows: LearnedRows) -> Any:
         allow_writing_files=False,
         verbose=False,
     )
-    validation_x, validation_y = rows.known_validation()
+    validation_x, validation_y, weight = rows.known_validation()
     estimator.fit(
         _cells(rows.x, names),
         rows.y,
         sample_weight=rows.weight,
-        eval_set=(_cells(validation_x, names), validation_y),
+        eval_set=catboost.Pool(_cells(validation_x, names), validation_y, cat_features=names, weight=weight),
     )
     return _OnCells(estimator, names)
 

@@ -86,7 +86,8 @@ class ThresholdCost:
 
     Attributes:
         ratio: cost of a missed row, in false alarms.
-        threshold: least probability at which a row is assigned to the class, 1/(1 + ratio).
+        threshold: least served probability at which a row is assigned to the class: 1/(1 + ratio), shifted as the
+            served probabilities are.
         named: number of rows assigned to the class.
         missed: number of rows of the class that are not assigned to the class.
         false_alarms: number of rows of the other class that are assigned to the class.
@@ -113,16 +114,23 @@ class ClassEvaluation:
             probabilities.
         costs: costs of thresholds for the rarer of two classes; empty with more classes.
         rare: label of the class of `costs`.
+        odds_factor: factor on the odds of this class in the served probabilities; 1 for those of the table.
     """
 
     figures: tuple[ClassFigures, ...]
     curves: tuple[ClassCurves, ...] = ()
     costs: tuple[ThresholdCost, ...] = ()
     rare: str | None = None
+    odds_factor: float = 1.0
 
 
 def class_evaluation(
-    labels: tuple[str, ...], answers: NDArray[np.floating[Any]], truth: NDArray[np.int64], *, has_probabilities: bool
+    labels: tuple[str, ...],
+    answers: NDArray[np.floating[Any]],
+    truth: NDArray[np.int64],
+    *,
+    has_probabilities: bool,
+    shift: NDArray[np.float64] | None = None,
 ) -> ClassEvaluation:
     """Evaluates answers class by class.
 
@@ -131,6 +139,7 @@ def class_evaluation(
         answers: `(rows, classes)` probabilities, or 1 for the assigned class.
         truth: `(rows,)` true class indices.
         has_probabilities: True if the answers are probabilities.
+        shift: `(classes,)` shift of the logits against the probabilities of the table; None for no shift.
     """
     counts = np.bincount(truth, minlength=len(labels))  # (classes,)
     order = np.argsort(counts, kind="stable")
@@ -144,8 +153,9 @@ def class_evaluation(
     if len(labels) != 2 or not drawn:
         return ClassEvaluation(figures=figures, curves=curves)
     rare = drawn[0]
-    costs = tuple(_cost(probabilities[:, rare], truth == rare, ratio) for ratio in COST_RATIOS)
-    return ClassEvaluation(figures=figures, curves=curves, costs=costs, rare=labels[rare])
+    factor = 1.0 if shift is None else math.exp(float(shift[rare] - shift[1 - rare]))
+    costs = tuple(_cost(probabilities[:, rare], truth == rare, ratio, factor) for ratio in COST_RATIOS)
+    return ClassEvaluation(figures=figures, curves=curves, costs=costs, rare=labels[rare], odds_factor=factor)
 
 
 def curves_of(label: str, scores: NDArray[np.float64], is_class: NDArray[np.bool_]) -> ClassCurves:
@@ -221,8 +231,8 @@ def _figures(
     )
 
 
-def _cost(scores: NDArray[np.float64], is_class: NDArray[np.bool_], ratio: int) -> ThresholdCost:
-    threshold = 1 / (1 + ratio)
+def _cost(scores: NDArray[np.float64], is_class: NDArray[np.bool_], ratio: int, factor: float) -> ThresholdCost:
+    threshold = factor / (factor + ratio)  # odds of 1/ratio, times the factor
     is_named = scores >= threshold
     missed, false_alarms = int((is_class & ~is_named).sum()), int((is_named & ~is_class).sum())
     return ThresholdCost(

@@ -85,11 +85,19 @@ def costs_section(found: ClassEvaluation) -> Iterable[str]:
     ]
     head = ("a miss costs", "threshold", "named", "missed", "false alarms", "cost", "constant answer")
     yield page.table(head, rows, numbers=range(1, 7))
+    if found.odds_factor == 1:
+        served = "The label that is served is the more probable one: 1 ×."
+    else:
+        served = (
+            f"The odds of this model are {found.odds_factor:.3g} times those of the table on purpose (see the notes), "
+            "and so are those of the thresholds. The label that is served is the more probable one by the shifted "
+            f"probabilities, as if a miss cost {found.odds_factor:.3g} false alarms."
+        )
     yield page.paragraph(
         f"A miss is a row of {plainly(found.rare or '')} that is not named so, a false alarm a row that is named so "
         "and is not. Where a miss costs k false alarms, naming it from probability 1/(1 + k) on costs least, if "
         "probabilities are honest. Costs are in false alarms, on the test part; the last column is the better of "
-        "naming every row so and none. The label that is served is the more probable one: 1 ×.",
+        f"naming every row so and none. {served}",
         faint=True,
     )
 

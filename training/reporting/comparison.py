@@ -34,7 +34,7 @@ class Difference:
 
     Attributes:
         of, over: names of the two models.
-        measure: `accuracy`, `log_loss` or `r2`.
+        measure: `accuracy`, `log_loss`, `balanced_accuracy` or `r2`.
         lead: difference in the measure, above 0 if `of` is better; for log loss, the lower value is better.
         error: standard error of the lead over the rows.
     """
@@ -152,6 +152,23 @@ def difference_of(of: str, over: str, measure: str, leads: NDArray[np.float64]) 
     return Difference(of=of, over=over, measure=measure, lead=float(leads.mean()), error=error)
 
 
+def balanced_gains(is_right: NDArray[np.bool_], truth: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns the contributions of rows to the balanced accuracy, `(rows,)`, with this accuracy as their mean.
+
+    Balanced accuracy is the mean recall of the classes. The deviation of a row from the recall of its class counts by
+    the weight of the class, so that the spread of the contributions is that of the recalls.
+
+    Args:
+        is_right: `(rows,)` True for a right answer.
+        truth: `(rows,)` class indices.
+    """
+    counts = np.bincount(truth)
+    present = counts > 0
+    recall = np.bincount(truth, is_right) / np.maximum(counts, 1)  # (classes,)
+    weight = len(truth) / (present.sum() * np.maximum(counts, 1))
+    return np.asarray(recall[present].mean() + weight[truth] * (is_right - recall[truth]))
+
+
 def preferred(differences: Sequence[Difference]) -> str | None:
     """Returns the model that `advice` recommends; None if the advice names none or two."""
     sentence = advice(differences, rows=FEW_ROWS)
@@ -256,8 +273,8 @@ def _in_words(differences: Sequence[Difference]) -> str:
 
 
 def _figures(difference: Difference) -> str:
-    measure = {"r2": "R²", "log_loss": "log loss"}.get(difference.measure, difference.measure)
-    is_points = difference.measure == "accuracy"
+    measure = metric_name(difference.measure)
+    is_points = difference.measure in ("accuracy", "balanced_accuracy")
     lead, error = (
         f"{100 * value:.1f}" if is_points else f"{value:.3f}" for value in (abs(difference.lead), difference.error)
     )

@@ -19,6 +19,7 @@ from training.out_of_fold import OutOfFold
 from training.reporting import importance
 from training.reporting.class_evaluation import ClassEvaluation, class_evaluation, wilson
 from training.reporting.importance import Importance
+from training.reporting.shifted import shift_of_logits
 
 MAX_ROWS = 50_000  # rows of the test part that are evaluated
 MAX_CLASSES = 20  # rows of the confusion matrix
@@ -197,7 +198,9 @@ def evaluation_of(model: FittedModel, *, seed: int = 0, seconds: float | None = 
         interval=wilson(int((answers.argmax(axis=1) == truth).sum()), len(truth)) if is_classification else None,
         confusion=_confusion(table.labels, truth, answers.argmax(axis=1)) if is_classification else None,
         classes=(
-            class_evaluation(table.labels, answers, truth, has_probabilities=has_probabilities)
+            class_evaluation(
+                table.labels, answers, truth, has_probabilities=has_probabilities, shift=shift_of_logits(model)
+            )
             if is_classification
             else None
         ),
@@ -287,14 +290,15 @@ def _importances(
 
 
 def _trivial(model: FittedModel, truth: NDArray[Any]) -> float | None:
-    seen = model.table.target[model.split.train]
-    if model.table.labels:
-        return float((truth == np.bincount(seen).argmax()).mean())
+    table, train = model.table, model.split.train
+    seen, weight = table.target[train], None if table.weight is None else table.weight[train]
+    if table.labels:
+        return float((truth == np.bincount(seen, weight).argmax()).mean())
     if truth.ndim == 2:
         r2: float | None = model.constant_metrics().get("r2") if len(truth) == len(model.split.test) else None
         return r2
     spread = float(np.square(truth - truth.mean()).sum())
-    return 1 - float(np.square(truth - seen.mean()).sum()) / spread if spread > 0 else None
+    return 1 - float(np.square(truth - np.average(seen, weights=weight)).sum()) / spread if spread > 0 else None
 
 
 def _confusion(labels: tuple[str, ...], truth: NDArray[np.int64], answer: NDArray[np.int64]) -> Confusion:

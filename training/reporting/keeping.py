@@ -28,15 +28,20 @@ _LIBRARIES = {
 _MAX_CATEGORIES = 254  # categories that the trees take in a column, beside the missing value
 
 
-def trees_code(table: TrainingTable, source: str | Path | None, *, library: str = "scikit-learn") -> str:
+def trees_code(
+    table: TrainingTable, source: str | Path | None, *, library: str = "scikit-learn", is_balanced: bool = False
+) -> str:
     """Returns Python code that trains, saves and uses the baseline's trees without Axon.
 
     Args:
         table: table with the columns that the code names.
         source: path of the CSV or Parquet file; None for a DataFrame of the reader.
         library: library of the trees: `scikit-learn`, `LightGBM` or `CatBoost`.
+        is_balanced: True for trees that learn with balanced classes.
     """
     make, module, categories, options = _LIBRARIES[library]
+    if is_balanced:
+        options += ', auto_class_weights="Balanced"' if library == "CatBoost" else ', class_weight="balanced"'
     # LightGBM takes no brackets, quotation marks and colons in the names of columns.
     rename = '.set_axis([f"f{i}" for i in range(x.shape[1])], axis="columns")' if library == "LightGBM" else ""
     numbers, names, dates, wide = _by_kind(table)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from training.config import DECIDED_METRICS
 from training.fitted_model import FittedModel
 from training.metrics import DEVIANCES, FIGURES, SHOWN_TARGETS, answered_quantile
 from training.reporting.comparison import LINEAR, TREES, Comparison
@@ -42,17 +43,32 @@ def beside_constant(model: FittedModel) -> str:
             f"the test part; this model has {figure(ours[name])}{_no_better(ours[name] >= constant[name])}"
         )
     named = "The constant answer, the shares of the classes in the training part,"
-    if "log_loss" not in ours:
-        worse = ours["accuracy"] <= constant["accuracy"]
+    judged = _judged(model)
+    if judged != "log_loss":
+        worse = ours[judged] <= constant[judged]
         return (
-            f"{named} has accuracy {figure(constant['accuracy'])} on the test part; this model has "
-            f"{figure(ours['accuracy'])}{_no_better(worse)}"
+            f"{named} has {metric_name(judged)} {figure(constant[judged])} on the test part; this model has "
+            f"{figure(ours[judged])}{_no_better(worse)}"
         )
     worse = ours["log_loss"] >= constant["log_loss"]
     return (
         f"{named} has log loss {figure(constant['log_loss'])} and accuracy {figure(constant['accuracy'])} on the test "
         f"part; this model has {figure(ours['log_loss'])} and {figure(ours['accuracy'])}{_no_better(worse)}"
     )
+
+
+def _judged(model: FittedModel) -> str:
+    """Returns the metric by which a classifier is judged: that of the run, or the nearest one of the test part.
+
+    Balanced classes and a decision for a metric shift the probabilities on purpose, and so rule out the log loss. With
+    balanced classes, accuracy is no aim either.
+    """
+    training, ours = model.checkpoint.training, model.metrics["test"]
+    metric, is_balanced = training.get("metric"), training.get("class_weight") == "balanced"
+    wanted = [] if metric is None or (is_balanced and metric in ("log-loss", "accuracy")) else [FIGURES[metric]]
+    if is_balanced or metric in DECIDED_METRICS:
+        wanted += ["balanced_accuracy", "f1_macro"]
+    return next(name for name in (*wanted, "log_loss", "accuracy") if name in ours)
 
 
 def units_of_several(model: FittedModel) -> str:

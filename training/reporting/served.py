@@ -25,7 +25,7 @@ from training.data.split import Split
 from training.data.targets import listed_targets
 from training.data.training_table import TrainingTable
 from training.data.values import Values, missing_of
-from training.reporting.comparison import OURS, Difference, difference_of
+from training.reporting.comparison import OURS, Difference, balanced_gains, difference_of
 from training.reporting.evaluation import answers_of
 
 _KINDS = {"numeric": "numbers", "categorical": "names", "date": "dates"}
@@ -85,6 +85,7 @@ def compare_with_served(
     for name, model in (("the new model", checkpoint), (str(served), old)):
         if (metric := model.training.get("metric")) in COMPARED_OTHERWISE:
             raise DataError(f"{name} was trained for {metric}, and versions are compared by accuracy, log loss or R².")
+    _check_class_weights(str(served), old, checkpoint)
     if np.isin(split.test, split.train).any():
         raise DataError("no rows are kept apart to test on (--split none), so nothing tells which model is better.")
     _check_target(str(served), old, table)
@@ -107,6 +108,22 @@ def compare_with_served(
             f"looks better than it is.{remedy}"
         )
     return ServedComparison(served=str(served), differences=differences, rows=len(rows), notes=tuple(notes))
+
+
+def _check_class_weights(served: str, old: Checkpoint, new: Checkpoint) -> None:
+    """Refuses models of which only one was trained with balanced classes: each is better by its own aim."""
+    if _is_balanced(old) == _is_balanced(new):
+        return
+    balanced, other = (served, "the new model") if _is_balanced(old) else ("the new model", served)
+    raise DataError(
+        f"{balanced} was trained with balanced classes (--class-weight balanced) and {other} was not: one aims at rare "
+        "classes, the other at most rows, so no figure decides between them. Train both in the same way, or decide "
+        "yourself (--publish always)."
+    )
+
+
+def _is_balanced(model: Checkpoint) -> bool:
+    return bool(model.training.get("class_weight") == "balanced")
 
 
 def _check_target(served: str, old: Checkpoint, table: TrainingTable) -> None:
@@ -178,11 +195,12 @@ def _gains(
     labels = [_class_labels(model) for model in models]
     # Index of each of the table's classes among a model's outputs; -1 for a class that the model does not know.
     places = [np.array([known.index(name) if name in known else -1 for name in table.classes]) for known in labels]
-    new, old = (
-        (values.argmax(axis=1) == place[truth]).astype(np.float64)
-        for values, place in zip(answers, places, strict=True)
+    new_right, old_right = (
+        values.argmax(axis=1) == place[truth] for values, place in zip(answers, places, strict=True)
     )
-    gains = {"accuracy": (new, old)}
+    if all(map(_is_balanced, models)):  # the probabilities of balanced classes are not those of the table
+        return {"balanced_accuracy": (balanced_gains(new_right, truth), balanced_gains(old_right, truth))}
+    gains = {"accuracy": (new_right.astype(np.float64), old_right.astype(np.float64))}
     if all(model.config.has_probabilities for model in models):
         new, old = (_log_gain(values, place[truth]) for values, place in zip(answers, places, strict=True))
         gains["log_loss"] = (new, old)

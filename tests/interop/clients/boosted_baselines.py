@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from reports import report
 from sklearn import metrics as oracle
+from sklearn.utils.class_weight import compute_class_weight
 
 from training.data.column_choices import ColumnChoices
 from training.fit import fit
@@ -84,6 +85,39 @@ for name, frame in (("classes", classes()), ("values", own_names(values()))):
         sys.stdout = output
         answers = made["trees"].predict(made["features"](frame))
         report(f"{name} by the code of {library}", len(np.ravel(answers)))
+
+
+def own_balanced(frame, model, kind):
+    """Returns the test figure of a library that learns and stops with balanced classes, by its own interface."""
+    x, y, split = frame[["a", "b"]].to_numpy(), (frame.y == "yes").to_numpy().astype(int), model.split
+    weight = compute_class_weight("balanced", classes=np.array([0, 1]), y=y[split.train])[y]
+    if kind == "LightGBM":
+        trees = lightgbm.LGBMClassifier(n_estimators=2000, random_state=0, n_jobs=1, verbose=-1)
+        trees.fit(
+            x[split.train],
+            y[split.train],
+            sample_weight=weight[split.train],
+            eval_set=[(x[split.validation], y[split.validation])],
+            eval_sample_weight=[weight[split.validation]],
+            callbacks=[lightgbm.early_stopping(50, verbose=False)],
+        )
+    else:
+        learned, validation = (
+            catboost.Pool(x[rows], y[rows], weight=weight[rows]) for rows in (split.train, split.validation)
+        )
+        trees = catboost.CatBoostClassifier(
+            iterations=2000, random_seed=0, thread_count=1, verbose=False, allow_writing_files=False
+        )
+        trees.fit(learned, eval_set=validation, early_stopping_rounds=50)
+    return oracle.balanced_accuracy_score(y[split.test], trees.predict(x[split.test]))
+
+
+rng = np.random.default_rng(3)
+rare = pd.DataFrame({"a": rng.normal(size=1500), "b": rng.normal(size=1500)})
+rare["y"] = np.where(rare.a * rare.b + 0.7 * rng.normal(size=1500) > 1.5, "yes", "no")
+model = fit(rare, target="y", name="rare", epochs=3, hidden_sizes=(8,), class_weight="balanced")
+found = compare(model).to_dict()
+report("rare", found | {"own": {kind: own_balanced(rare, model, kind) for kind in ("LightGBM", "CatBoost")}})
 
 rng = np.random.default_rng(2)
 constant = pd.DataFrame(
