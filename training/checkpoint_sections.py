@@ -11,9 +11,9 @@ from models.columns.schema import CategoricalColumn, Schema
 from models.explaining.background import MOST_BACKGROUND_ROWS
 from training.config import DECIDED_METRICS, TrainConfig
 from training.data.equal_rows import UNNOTED_ROWS, equal_rows_note, shown_share
+from training.data.listed_names import listed_names
 from training.data.preprocessing import columns_without_effect, unseen_categories
 from training.data.split import Split
-from training.data.targets import listed_targets
 from training.data.training_table import TrainingTable
 from training.data.typical_rows import typical_rows
 from training.engines.engine import Trained
@@ -99,27 +99,39 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
 def _unlearned(table: TrainingTable, schema: Schema, split: Split) -> list[str]:
     """Returns sentences on the values and the gaps of targets and columns that only other parts than training have."""
     sentences = []
-    if constant := [target for target in schema.values if target.minimum == target.maximum]:
-        names = listed_targets([target.name for target in constant])
+    constant = {target.name: target.minimum for target in schema.values if target.minimum == target.maximum}
+    if len(constant) == 1:
+        [(name, value)] = constant.items()
         sentences.append(
-            f"Target {names} is {constant[0].minimum:.7g} in every row of the training part: nothing could be learned "
-            "about other values of it."
-            if len(constant) == 1
-            else f"Targets {names} have one value each in the training part: nothing could be learned about others."
+            f"Target {name!r} is {value:.7g} in every row of the training part: nothing could be learned about other "
+            "values of it."
         )
-    for name, value in columns_without_effect(schema).items():
+    elif constant:
+        names = listed_names(list(constant))
+        sentences.append(f"Targets {names} have one value each in the training part: nothing was learned of others.")
+    alone = columns_without_effect(schema)
+    if len(alone) == 1:
+        [(name, value)] = alone.items()
         shown = iso(value) if table.kind(name) == "date" else f"{value:.7g}"
         sentences.append(
             f"Column {name!r} has one value only in the training part, {shown}: another value changes no answer."
         )
-    for column in schema.columns:
-        if isinstance(column, CategoricalColumn) or column.missing != "mean":
-            continue
-        if not table.missing(column.name)[split.train].any():
-            sentences.append(
-                f"Column {column.name!r} has missing values outside the training part only: the model answers them as "
-                "an average value."
-            )
+    elif alone:
+        names = listed_names(list(alone))
+        sentences.append(f"Columns {names} have one value each in the training part: others change no answer.")
+    gaps = [
+        column.name
+        for column in schema.columns
+        if not isinstance(column, CategoricalColumn)
+        and column.missing == "mean"
+        and not table.missing(column.name)[split.train].any()
+    ]
+    if gaps:
+        subject, verb = ("Column", "has") if len(gaps) == 1 else ("Columns", "have")
+        sentences.append(
+            f"{subject} {listed_names(gaps)} {verb} missing values outside the training part only: the model answers "
+            "them as an average value."
+        )
     return sentences
 
 

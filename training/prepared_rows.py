@@ -16,10 +16,10 @@ from models.network.inputs import InputConfig
 from training.config import TrainConfig
 from training.data.class_balance import class_balance
 from training.data.folds import folds_of
+from training.data.listed_names import listed_names
 from training.data.preprocessing import encode, fit_schema, scale_target, standardise
 from training.data.scratch import release_pages
 from training.data.split import PARTS, Split, split_rows
-from training.data.targets import listed_targets
 from training.data.training_table import TrainingTable
 from training.engines.engine import Matrices
 from training.engines.target_statistics import statistics_size
@@ -174,7 +174,7 @@ def _architecture(table: TrainingTable, schema: Schema, config: TrainConfig) -> 
 
 def _are_numbers(table: TrainingTable) -> str:
     names = table.target_names
-    return f"{names[0]!r} is numbers" if len(names) == 1 else f"the targets {listed_targets(names)} are numbers"
+    return f"{names[0]!r} is numbers" if len(names) == 1 else f"the targets {listed_names(names)} are numbers"
 
 
 def check_target(table: TrainingTable, config: TrainConfig) -> None:
@@ -200,7 +200,7 @@ def _check_amounts(table: TrainingTable, metric: str | None) -> None:
     if table.several_targets:
         raise ConfigError(
             f"metric {metric} is for one target, and there are {len(table.several_targets):,}, "
-            f"{listed_targets(table.several_targets)}: --metric rmse and mae take several, or train a model for each."
+            f"{listed_names(table.several_targets)}: --metric rmse and mae take several, or train a model for each."
         )
     values, name = table.target, table.target_name
     wrong = np.flatnonzero(values <= 0 if metric == "gamma" else values < 0)

@@ -11,8 +11,8 @@ from models.errors import AxonError
 from models.model_store import ModelStore
 from models.network.architecture import architecture_from_dict
 from training.data.class_codes import classes_option
+from training.data.listed_names import listed_names
 from training.data.split import MIN_CLASS_ROWS
-from training.data.targets import listed_targets
 from training.data.training_table import TrainingTable
 from training.fitted_model import FittedModel
 
@@ -44,13 +44,13 @@ def task_change(store: ModelStore, name: str, table: TrainingTable) -> str | Non
         return None  # there is no version of that name, or it is unreadable
     if task != table.task:
         return (
-            f"{before} is a {task} of {listed_targets(target.names)}, and this is a {table.task} of "
-            f"{listed_targets(table.target_names)}: whoever asks {name!r} gets answers of another kind.{_remedy(table)}"
+            f"{before} is a {task} of {listed_names(target.names)}, and this is a {table.task} of "
+            f"{listed_names(table.target_names)}: whoever asks {name!r} gets answers of another kind.{_remedy(table)}"
         )
     if target.names != table.target_names:
         return (
-            f"{before} predicts {listed_targets(target.names)}, and this predicts "
-            f"{listed_targets(table.target_names)}: whoever asks {name!r} gets answers to another question."
+            f"{before} predicts {listed_names(target.names)}, and this predicts "
+            f"{listed_names(table.target_names)}: whoever asks {name!r} gets answers to another question."
         )
     return None
 

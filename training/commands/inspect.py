@@ -14,8 +14,8 @@ from training.commands.options import CommandLine
 from training.commands.table import SOURCE_HELP, add_table, reading_of, table_of, text_format_of
 from training.data.column_facts import ColumnFacts
 from training.data.inspection import Inspection, inspect_table
+from training.data.listed_names import listed_names
 from training.data.source import read_source
-from training.data.targets import listed_targets
 from training.data.text_reading import read_as
 from training.fitted_table import print_fitted
 from training.reporting.figures import apart
@@ -127,7 +127,7 @@ def _target(inspection: Inspection) -> list[str]:
         return []
     if not inspection.classes:
         names = (inspection.target,) if isinstance(inspection.target, str) else inspection.target
-        return [f"A regression of {listed_targets(names)}."]
+        return [f"A regression of {listed_names(names)}."]
     classes = [f"{label} {_share(rows, inspection.rows)}" for label, rows in inspection.classes[:_CLASSES]]
     more = ", …" if len(inspection.classes) > _CLASSES else ""
     return [

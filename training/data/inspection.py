@@ -20,12 +20,13 @@ from training.data.column_choices import ColumnChoices
 from training.data.column_facts import ColumnFacts, described, facts_of
 from training.data.equal_rows import EqualRows, RowHashes, equal_rows_note
 from training.data.leaks import LeakSearch, leak_remark
+from training.data.listed_names import listed_names
 from training.data.preprocessing import Scaling
 from training.data.raw_column import RawColumn
 from training.data.split import MIN_CLASS_ROWS, rare_class
 from training.data.table import Table
 from training.data.target_values import read_one_of_targets, read_target
-from training.data.targets import listed_targets, target_names
+from training.data.targets import target_names
 from training.data.understanding import (
     check_choices,
     check_task_of_targets,
@@ -139,7 +140,7 @@ def inspect_table(
         _add_leaks(facts, leaks, equal)
         notes += filter(None, [leaks.note(), equal_rows_note(equal, choices)])
     if values is not None and not any(column.role == "feature" for column in facts.values()):
-        beside = f"target{'s' if len(targets) > 1 else ''} {listed_targets(targets)}"
+        beside = f"target{'s' if len(targets) > 1 else ''} {listed_names(targets)}"
         notes.append(f"There is no column to learn from beside the {beside}.")
     found: Task | None = None if values is None else "regression"
     classes: tuple[tuple[str, int], ...] = ()

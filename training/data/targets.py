@@ -10,8 +10,6 @@ from models.columns.schema import MAX_TARGETS
 from models.errors import DataError
 from training.data.table import Table
 
-_LISTED = 5
-
 
 def target_names(table: Table, target: str | Sequence[str]) -> tuple[str, ...]:
     """Returns the names of the target columns, in the order of the outputs of the network.
@@ -54,13 +52,3 @@ def _texts(names: Iterable[object]) -> list[str]:
         wrong = next(name for name in given if not isinstance(name, str))
         raise DataError(f"a target is named by the text of its column, got {wrong!r}: write {str(wrong)!r}.")
     return texts
-
-
-def listed_targets(names: Sequence[str]) -> str:
-    """Lists targets for a sentence: `'rent', 'sold' and 'cost'`; of many, the first few and the number of others."""
-    shown = [repr(name) for name in names]
-    if len(shown) == 1:
-        return shown[0]
-    if len(shown) > _LISTED:
-        return f"{', '.join(shown[: _LISTED - 1])} and {len(shown) - _LISTED + 1:,} more"
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"

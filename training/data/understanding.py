@@ -20,12 +20,13 @@ from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import EqualRows, equal_rows_note
 from training.data.features import as_kind, equal_rows_of, joined_features, read_features, read_same_features
 from training.data.leaks import leak_notes
+from training.data.listed_names import listed_names
 from training.data.raw_column import RawColumn
 from training.data.row_roles import check_groups_apart, check_times_apart, read_group, read_time, read_weight
 from training.data.split import MIN_CLASS_ROWS
 from training.data.table import Table
 from training.data.target_values import read_same_targets, read_target, read_targets
-from training.data.targets import listed_targets, target_names
+from training.data.targets import target_names
 from training.data.training_table import TrainingTable
 from training.data.values import Values, joined_names, kind_of
 
@@ -73,7 +74,7 @@ def read_training_table(
     least = MIN_CLASS_ROWS if test is None else MIN_CLASS_ROWS - 1
     table, rare = without_rare_classes(table, targets, task, choices, notes, least=least)
     names = [column for column in table.columns if column not in targets and choices.is_feature(column)]
-    beside = f"target{'s' if len(targets) > 1 else ''} {listed_targets(targets)}"
+    beside = f"target{'s' if len(targets) > 1 else ''} {listed_names(targets)}"
     if not names:
         raise DataError(f"{table.source} has no column to learn from beside the {beside}.")
     target_columns = [RawColumn(table, name, "target") for name in targets]
@@ -166,7 +167,7 @@ def check_task_of_targets(targets: Sequence[str], task: Task | None) -> None:
     """
     if task == "classification" and len(targets) > 1:
         raise DataError(
-            f"a classification has one target, and there are {len(targets):,}, {listed_targets(targets)}: train a "
+            f"a classification has one target, and there are {len(targets):,}, {listed_names(targets)}: train a "
             "model for each, or leave out --task classification and metrics of classes for targets of numbers."
         )
 
@@ -183,7 +184,7 @@ def with_target(table: Table, targets: Sequence[str], choices: ColumnChoices, no
         missing |= of_target
     count = int(missing.sum())
     if count == table.rows:
-        raise DataError(f"no row of {table.source} has a value of all targets, {listed_targets(targets)}.")
+        raise DataError(f"no row of {table.source} has a value of all targets, {listed_names(targets)}.")
     if count:
         without = "a target" if len(targets) == 1 else "one of the targets"
         notes.append(f"{count} row{'s' if count > 1 else ''} of {table.source} without {without} left out.")
@@ -210,7 +211,7 @@ def without_rare_classes(
         return table, ()
     if len(targets) > 1:
         raise DataError(
-            f"the targets {listed_targets(targets)} are read as numbers, which have no rare classes "
+            f"the targets {listed_names(targets)} are read as numbers, which have no rare classes "
             "(--drop-rare-classes): leave the option out."
         )
     column = RawColumn(table, targets[0], "target")

@@ -20,9 +20,9 @@ from models.errors import DataError
 from models.model_version import ModelVersion
 from models.signing import trusted
 from training.config import DECIDED_METRICS
+from training.data.listed_names import listed_names
 from training.data.preprocessing import encode
 from training.data.split import Split
-from training.data.targets import listed_targets
 from training.data.training_table import TrainingTable
 from training.data.values import Values, missing_of
 from training.reporting.comparison import OURS, Difference, balanced_gains, difference_of
@@ -130,7 +130,7 @@ def _check_target(served: str, old: Checkpoint, table: TrainingTable) -> None:
     target = old.schema.target
     if target.names != table.target_names:
         raise DataError(
-            f"{served} predicts {listed_targets(target.names)}, and this run {listed_targets(table.target_names)}."
+            f"{served} predicts {listed_names(target.names)}, and this run {listed_names(table.target_names)}."
         )
     if isinstance(target, ClassTarget) != bool(table.labels):
         before, now = ("classes", "values") if not table.labels else ("values", "classes")
