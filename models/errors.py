@@ -109,6 +109,20 @@ class BucketError(StoreError):
         super().__init__(f"{address}: {reason}")
 
 
+def may_pass(error: BaseException) -> bool:
+    """Returns True if a later attempt may succeed without a change of the file: memory, descriptors, a disk, a network.
+
+    Args:
+        error: error of an attempt to read or load a checkpoint.
+    """
+    # torch's error for a GPU without room is known by its name, since not every process has torch.
+    return (
+        isinstance(error, OSError | MemoryError | NotFetched)
+        or isinstance(error.__cause__, OSError)
+        or type(error).__name__ == "OutOfMemoryError"
+    )
+
+
 def reason_of(error: Exception) -> str:
     """Returns the message of an error without the paths of this machine, for responses to clients."""
     if isinstance(error, CheckpointError | BucketError):

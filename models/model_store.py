@@ -133,6 +133,9 @@ class ModelStore(ABC):
 
         Returns:
             The policy, None if the model has none of its own; and the reason why it cannot be followed, or None.
+
+        Raises:
+            StoreError: The policy cannot be read.
         """
 
     @abstractmethod

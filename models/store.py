@@ -309,6 +309,9 @@ class Store(ModelStore):
 
         Returns:
             The policy, None if the model has none of its own; and the reason why the file is not a policy, or None.
+
+        Raises:
+            StoreError: The file cannot be read.
         """
         return read_policy(self.root / name)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from models.checkpoint import open_file, sync_folder
-from models.errors import InvalidName
+from models.errors import InvalidName, StoreError
 from models.links import is_link_out
 
 POLICY_FILE = "policy.json"
@@ -98,6 +98,9 @@ def read_policy(folder: Path) -> tuple[VersionPolicy | None, str | None]:
 
     Returns:
         The policy, None if the model has none of its own; and the reason why the file is not a policy, or None.
+
+    Raises:
+        StoreError: The file cannot be read, so the policy is not known.
     """
     path, called = folder / POLICY_FILE, f"{folder.name}/{POLICY_FILE}"
     try:
@@ -109,7 +112,7 @@ def read_policy(folder: Path) -> tuple[VersionPolicy | None, str | None]:
     except (FileNotFoundError, NotADirectoryError):
         return None, None
     except OSError as error:
-        return None, f"{called} cannot be read: {error.strerror}."
+        raise StoreError(f"{called} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError):
         content = None
     return policy_of(content, called)

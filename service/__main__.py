@@ -159,8 +159,12 @@ def _new_key(name: str, scopes: str) -> int:
     except AccessError as error:
         _say(str(error))
         return 2
+    try:  # the line first: without it, nobody could use the secret
+        print(line, flush=True)  # noqa: T201
+    except OSError as error:
+        _say(f"the line for the file of keys cannot be written: {error.strerror}. No key was made.")
+        return 2
     print(f"The key of {name}, which is not shown again:\n{secret}", file=sys.stderr)  # noqa: T201
-    print(line)  # noqa: T201
     return 0
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import multiprocessing
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from models.errors import AxonError, BucketError, StoreError
 from models.open_store import open_store
+from service.stop_signals import PipeEvent
 
 _MOST_SECONDS = 90.0
 
@@ -33,7 +34,9 @@ class BucketState:
     default_fault: str | None = None
 
 
-def check_bucket(url: str, cache: Path | None, cache_bytes: int, default_model: str | None) -> BucketState:
+def check_bucket(
+    url: str, cache: Path | None, cache_bytes: int, default_model: str | None, stop: PipeEvent | None = None
+) -> BucketState:
     """Reads a store in a bucket once.
 
     Args:
@@ -41,6 +44,7 @@ def check_bucket(url: str, cache: Path | None, cache_bytes: int, default_model: 
         cache: folder for what is brought from the bucket; None for the default.
         cache_bytes: largest number of bytes of the checkpoints in the folder.
         default_model: reference to look up; None for none.
+        stop: event that ends the wait for the bucket; None for none.
     """
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
@@ -48,7 +52,10 @@ def check_bucket(url: str, cache: Path | None, cache_bytes: int, default_model: 
     child.start()
     theirs.close()
     try:
-        if ours.poll(_MOST_SECONDS):
+        wait([ours] if stop is None else [ours, stop.fileno()], _MOST_SECONDS)
+        if stop is not None and stop.is_set():
+            return BucketState(problem="the server was stopped while the bucket was asked.")
+        if ours.poll():
             state = ours.recv()
             if isinstance(state, BucketState):
                 return state

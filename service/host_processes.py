@@ -41,7 +41,7 @@ class HostProcesses:
 
     def fork(self, api: PredictAPI, number: int) -> BaseProcess:
         """Forks a host; only for a process without threads."""
-        arguments = self._arguments(api, number)
+        arguments = self._arguments(api, number, self._states)
         process = multiprocessing.get_context("fork").Process(
             target=_run_fork, args=(self._listeners, *arguments), name=HOST_NAME
         )
@@ -50,8 +50,12 @@ class HostProcesses:
         return process
 
     def spawn(self, api: PredictAPI, number: int) -> BaseProcess:
-        """Spawns a host."""
-        arguments = self._arguments(api, number)
+        """Spawns a host.
+
+        Raises:
+            OSError: there is no room for another process.
+        """
+        arguments = self._arguments(api, number, self._states.for_successors())
         process = multiprocessing.get_context("spawn").Process(target=_run, args=arguments, name=HOST_NAME)
         # Otherwise `multiprocessing` would start the tracker together with the host, and unblock the signals then.
         resource_tracker.ensure_running()
@@ -59,10 +63,10 @@ class HostProcesses:
             process.start()
         return process
 
-    def _arguments(self, api: PredictAPI, number: int) -> tuple[PredictAPI, str, int, SetupStates]:
+    def _arguments(self, api: PredictAPI, number: int, states: SetupStates) -> tuple[PredictAPI, str, int, SetupStates]:
         device = self._devices[number % len(self._devices)]
-        self._states[_state_name(api, number)] = WorkerSetupStatus.STARTING
-        return api, device if isinstance(device, str) else device[0], number, self._states
+        states[_state_name(api, number)] = WorkerSetupStatus.STARTING
+        return api, device if isinstance(device, str) else device[0], number, states
 
 
 def _state_name(api: PredictAPI, number: int) -> str:

@@ -149,8 +149,11 @@ class Listeners:
 
 
 def is_loopback(settings: Settings) -> bool:
-    """Returns True if only this machine can connect: through a Unix socket or a loopback address."""
-    if settings.socket is not None or settings.host == "localhost":
+    """Returns True if only this machine can connect: through a Unix socket or a loopback address.
+
+    gRPC has an address of its own also beside a Unix socket.
+    """
+    if settings.host == "localhost" or (settings.socket is not None and settings.grpc_port is None):
         return True
     try:
         return ipaddress.ip_address(settings.host).is_loopback

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from models.alias_target import Split
 from models.checkpoint import LoadedCheckpoint
+from models.errors import StoreError
 from models.model_store import ModelStore
 from models.model_version import ModelVersion
 from models.open_store import open_store
@@ -30,6 +31,7 @@ class ServedStore:
     def __init__(self, store: ModelStore, policy: str) -> None:
         self._store = store
         self._policy = VersionPolicy.parse(policy)
+        self._own_policies: dict[str, VersionPolicy | None] = {}  # as last read, by name of the model
 
     @classmethod
     def of(cls, settings: Settings, trust: Trust | None = None) -> ServedStore:
@@ -62,8 +64,11 @@ class ServedStore:
         Raises:
             StoreError: The store cannot be read.
         """
+        names = set()
         for entry in self._store.scan():
+            names.add(entry.name)
             yield self._restricted(entry)
+        self._own_policies = {name: own for name, own in self._own_policies.items() if name in names}
 
     def entries(self) -> list[StoreEntry]:
         """Returns the models of the store, sorted by name, each with the versions that are served.
@@ -102,7 +107,18 @@ class ServedStore:
         self._store.expire()
 
     def _restricted(self, entry: StoreEntry) -> StoreEntry:
-        own, problem = self._store.read_policy(entry.name)
+        """Returns an entry with the versions that its policy serves.
+
+        If a policy cannot be read, the one that was read before holds: another one might serve what is withheld, or
+        withhold what is served.
+        """
+        try:
+            own, problem = self._store.read_policy(entry.name)
+        except StoreError as error:
+            if entry.name not in self._own_policies:
+                return replace(entry, problem=str(error))
+            own, problem = self._own_policies[entry.name], str(error)
+        self._own_policies[entry.name] = own
         policy = self._policy if own is None else own
         if policy.listed and problem is None and (missing := set(policy.listed).difference(entry.versions)):
             problem = f"{entry.name}/{POLICY_FILE} lists version {min(missing)}, which the store does not have."

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from service.http.asgi import AsgiApplication, Routes
 
 _MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died
+_RESPAWN_SECONDS = 1.0  # time between two attempts to start a worker host again
 _START_POLL_SECONDS = 0.005
 _FILES_BESIDE_CONNECTIONS = 500
 _LAST_SECONDS = 1.0  # for an API process to end after its last answer
@@ -159,8 +160,21 @@ class Server(litserve.LitServer):
         return [self._hosts.fork(lit_api, number) for number in range(self._workers)]
 
     def launch_single_inference_worker(self, lit_api: PredictAPI, worker_id: int) -> BaseProcess:
-        """Spawns a worker host again."""
-        return self._hosts.spawn(lit_api, worker_id)
+        """Spawns a worker host again.
+
+        LitServe's watch over the hosts ends at the first error, and so would the replacement of hosts. A full disk or a
+        lack of processes passes, so the host is tried again until it starts or the server stops.
+
+        Raises:
+            OSError: the server stops.
+        """
+        while True:
+            try:
+                return self._hosts.spawn(lit_api, worker_id)
+            except OSError as error:
+                log.error("a worker host could not be started; it is tried again", host=worker_id, reason=str(error))
+                if self._stop.wait(_RESPAWN_SECONDS):
+                    raise
 
     def verify_worker_status(self) -> None:
         """Waits until a worker host is up.
@@ -272,7 +286,7 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes
     signals = StopSignals()
     signals.take()
     try:
-        warning = check_start(settings)
+        warning = check_start(settings, signals.stop)
         trust = read_trust(settings)
         certificate = Certificate.from_settings(settings)
         listeners = Listeners(settings)

@@ -14,11 +14,19 @@ class SetupStates(MutableMapping[str, str]):
 
     Args:
         folder: folder of the files; made if missing.
+        may_fail: True to pass over a state that cannot be written, for hosts that are started again: nobody waits for
+            their states, and a full disk would end these hosts.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, may_fail: bool = False) -> None:
         self._folder = folder
-        folder.mkdir(exist_ok=True)
+        self._may_fail = may_fail
+        if not may_fail:
+            folder.mkdir(exist_ok=True)
+
+    def for_successors(self) -> SetupStates:
+        """Returns the same states for hosts that take the place of others."""
+        return SetupStates(self._folder, may_fail=True)
 
     def __getitem__(self, host: str) -> str:
         try:
@@ -30,8 +38,12 @@ class SetupStates(MutableMapping[str, str]):
         # A reader finds the old state or the new one. Only the main process and the host itself write, one after the
         # other.
         new = self._folder / f"{host}.new"
-        new.write_text(state)
-        new.rename(self._folder / host)
+        try:
+            new.write_text(state)
+            new.rename(self._folder / host)
+        except OSError:
+            if not self._may_fail:
+                raise
 
     def __delitem__(self, host: str) -> None:
         try:

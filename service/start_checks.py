@@ -18,6 +18,7 @@ from service.access import Access, AccessError
 from service.bucket_check import check_bucket
 from service.metrics import RESERVED_BYTES
 from service.settings import Settings
+from service.stop_signals import PipeEvent
 from service.tracing.environment import TraceSettingsError, read_trace_settings
 
 WRONG_SETTING, CANNOT_RUN = 2, 1
@@ -36,8 +37,12 @@ class StartError(Exception):
         self.exit_code = exit_code
 
 
-def check_start(settings: Settings) -> str | None:
+def check_start(settings: Settings, stop: PipeEvent | None = None) -> str | None:
     """Checks the keys, the device, the packages and the store that the settings need.
+
+    Args:
+        settings: settings of the server.
+        stop: event that ends the wait for a bucket; None for none.
 
     Returns:
         A warning about a store in a bucket, or None.
@@ -53,7 +58,7 @@ def check_start(settings: Settings) -> str | None:
     if settings.traces:
         _check_traces()
     _check_prediction_log(settings)
-    return _check_store(settings)
+    return _check_store(settings, stop)
 
 
 def _check_prediction_log(settings: Settings) -> None:
@@ -159,11 +164,11 @@ def _check_keys(settings: Settings) -> None:
         raise StartError(f"AXON_API_KEYS_FILE: {error}" if of_file else str(error)) from None
 
 
-def _check_store(settings: Settings) -> str | None:
+def _check_store(settings: Settings, stop: PipeEvent | None) -> str | None:
     """Checks the store and the default model. A missing store is not a fault, because training makes one."""
     root = settings.store
     if not isinstance(root, Path):
-        return _check_bucket(settings, root)
+        return _check_bucket(settings, root, stop)
     try:
         if root.exists() and not root.is_dir():
             raise StartError(f"AXON_STORE: {root} is a file, not a folder of models.")
@@ -187,12 +192,12 @@ def _check_store(settings: Settings) -> str | None:
     return None
 
 
-def _check_bucket(settings: Settings, url: str) -> str | None:
+def _check_bucket(settings: Settings, url: str, stop: PipeEvent | None) -> str | None:
     """Checks a store in a bucket; returns a warning, or None.
 
     A bucket that does not answer is not a fault: what was brought before is served.
     """
-    state = check_bucket(url, settings.store_cache, settings.store_cache_bytes, settings.default_model)
+    state = check_bucket(url, settings.store_cache, settings.store_cache_bytes, settings.default_model, stop)
     if state.fault is not None:
         raise StartError(f"AXON_STORE: {state.fault}")
     if state.problem is not None:

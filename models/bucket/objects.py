@@ -43,15 +43,8 @@ _RETRY: dict[str, Any] = {
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2},
 }
 _HTTP_VARIABLES = ("AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP", "AZURE_ALLOW_HTTP")
-# Variables that say where the bucket of a URL is.
-_PLACE_VARIABLES = (
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_ENDPOINT",
-    "AZURE_STORAGE_ACCOUNT_NAME",
-    "AZURE_STORAGE_ENDPOINT",
-    "GOOGLE_BASE_URL",
-)
+# Variables that say where the bucket of a URL is, such as AWS_ENDPOINT_URL_S3 and AZURE_STORAGE_ACCOUNT_NAME.
+_PLACE_VARIABLES = re.compile(r"(AWS|AZURE|GOOGLE)_\w*(ENDPOINT|ACCOUNT_NAME|BASE_URL|USE_EMULATOR)\w*", re.ASCII)
 _STATUS = re.compile(r"status(?: code)?:? \(?(\d{3})\b|status: (\d{3})")
 _LOCK_FILE = ".lock"
 
@@ -156,7 +149,8 @@ class Objects:
             is_allowed = any(os.environ.get(name, "").lower() in ("1", "true") for name in _HTTP_VARIABLES)
             client = _CLIENT | ({"allow_http": True} if is_allowed else {})
             backend = from_url(address.url, client_options=client, retry_config=_RETRY)  # type: ignore[call-overload]
-            place = " ".join([address.url, *(os.environ.get(name, "") for name in _PLACE_VARIABLES)])
+            where = sorted(item for item in os.environ.items() if _PLACE_VARIABLES.fullmatch(item[0]))
+            place = " ".join([address.url, *(f"{name}={value}" for name, value in where)])
             return cls(backend, address.url, place=place)
 
     def list(self, prefix: str) -> list[Listed]:

@@ -36,10 +36,12 @@ class Loaded:
     Attributes:
         error: reason why the worker cannot load the version; None if the version is ready.
         batch_invariant: True if a test found that no bit of a row's answer depends on the other rows of its batch.
+        may_pass: True if a later attempt may succeed without a change of the file.
     """
 
     error: str | None = None
     batch_invariant: bool = False
+    may_pass: bool = False
 
 
 class Delivery(Protocol):
@@ -223,7 +225,8 @@ class Link(asyncio.Protocol):
                 load = self._loads.pop(frame.id, None)
                 if load is not None and not load.done():
                     facts = json.loads(bytes(frame.payload))
-                    load.set_result(Loaded(facts["error"], facts.get("batch_invariant", False)))
+                    invariant, may_pass = (facts.get(name, False) for name in ("batch_invariant", "may_pass"))
+                    load.set_result(Loaded(facts["error"], invariant, may_pass))
             case Kind.HELLO:
                 self.worker = json.loads(bytes(frame.payload))
                 self._missed_heartbeats = 0
@@ -319,8 +322,10 @@ class WorkerPool:
                     raise answer
             loaded = [answer for answer in answers if not isinstance(answer, BaseException)]
             if loaded:
-                error = next((one.error for one in loaded if one.error is not None), None)
-                return Loaded(error, all(one.batch_invariant for one in loaded))
+                failed = [one for one in loaded if one.error is not None]
+                if failed:
+                    return Loaded(failed[0].error, may_pass=all(one.may_pass for one in failed))
+                return Loaded(None, all(one.batch_invariant for one in loaded))
         raise NoWorker(f"the workers died {_LOAD_ATTEMPTS} times while they were loading it.")
 
     async def confirm(self, keys: Collection[str]) -> None:

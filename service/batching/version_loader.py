@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
-from models.errors import AxonError, CheckpointError, NotFetched, reason_of
+from models.errors import AxonError, CheckpointError, NotFetched, may_pass, reason_of
 from models.file_identity import FileIdentity
 from models.model_store import ReadableStore
 from models.model_version import ModelVersion
@@ -20,6 +21,7 @@ from service.metrics import ModelMetrics
 
 LoadOnWorkers = Callable[[str], Awaitable[Loaded]]  # takes a key
 
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0  # before further attempts, each twice as long
 _UNCOLLECTED_COLUMNS = 1000  # columns that the garbage collector may traverse, in 3 ms
 
 
@@ -55,6 +57,7 @@ class VersionLoader:
         self._inherited = inherited
         self._long_lived = LongLived(together=_UNCOLLECTED_COLUMNS)
         self._failed: dict[Place, tuple[FileIdentity | None, str]] = {}  # file that failed, and the reason
+        self._pauses: dict[Place, tuple[float, float]] = {}  # of failures that may pass: seconds, and their end
 
     @property
     def failed_names(self) -> Iterable[str]:
@@ -73,6 +76,7 @@ class VersionLoader:
             found: places of all versions of the store.
         """
         self._failed = {place: failed for place, failed in self._failed.items() if place in found}
+        self._pauses = {place: pause for place, pause in self._pauses.items() if place in self._failed}
 
     async def load(
         self, place: Place, known: ServedVersion | None, identity: FileIdentity | None
@@ -107,7 +111,7 @@ class VersionLoader:
             return None
         try:
             identity = await self._reader.run(file.identity)
-            served, _ = await self._try(file, None, identity, inherited.load_on_workers)
+            served, *_ = await self._try(file, None, identity, inherited.load_on_workers)
         except (CheckpointError, NoWorker):
             return None
         if served is None or not inherited.is_key_of(place, served.key):
@@ -128,15 +132,16 @@ class VersionLoader:
         if known is not None and known.identity == identity:
             self._failed.pop(place, None)
             return known
-        if place in self._failed and self._failed[place][0] == identity:
+        if place in self._failed and self._failed[place][0] == identity and not self._is_due(place):
             return known
         try:
-            served, reason = await self._try(file, known, identity, self._load_on_workers)
+            served, reason, passes = await self._try(file, known, identity, self._load_on_workers)
         except (NoWorker, NotFetched) as error:  # perhaps not the fault of the file: the next refresh tries again
             self._failed[place] = (None, reason_of(error))
             return known
         if served is None:
             self._failed[place] = (identity, reason)
+            self._plan(place, passes=passes)
             return known
         self._failed.pop(place, None)
         if known is not None and known.key == served.key:  # the same content in another file
@@ -144,10 +149,21 @@ class VersionLoader:
             return known
         return served
 
+    def _is_due(self, place: Place) -> bool:
+        """Returns True if a version that failed should be tried again, although its file is the same."""
+        return place in self._pauses and time.monotonic() >= self._pauses[place][1]
+
+    def _plan(self, place: Place, *, passes: bool) -> None:
+        """Plans another attempt for a version that failed, if the failure may pass."""
+        seconds, _ = self._pauses.pop(place, (0.0, 0.0))
+        if passes:
+            seconds = min(max(2 * seconds, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+            self._pauses[place] = (seconds, time.monotonic() + seconds)
+
     async def _try(
         self, file: ModelVersion, known: ServedVersion | None, identity: FileIdentity, load_on_workers: LoadOnWorkers
-    ) -> tuple[ServedVersion | None, str]:
-        """Returns the version, or None and the reason.
+    ) -> tuple[ServedVersion | None, str, bool]:
+        """Returns the version; or None, the reason, and True if a later attempt may succeed.
 
         Raises:
             NoWorker: there is no worker to load the version.
@@ -161,9 +177,9 @@ class VersionLoader:
         except (NoWorker, NotFetched):
             raise
         except AxonError as error:
-            return None, reason_of(error)
+            return None, reason_of(error), may_pass(error)
         served.batch_invariant = loaded.batch_invariant
-        return (served, "") if loaded.error is None else (None, loaded.error)
+        return (served, "", False) if loaded.error is None else (None, loaded.error, loaded.may_pass)
 
     def _read(self, file: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> ServedVersion:
         """Reads a version; runs in the reader's thread."""

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.errors import DeviceFault, NetworkUnavailable
-from models.errors import AxonError, reason_of
+from models.errors import AxonError, may_pass, reason_of
 from models.keys import parse_key, split_members
 from service.logs import LimitedLog, get_logger, report_suppressed
 from service.metrics import WorkerMetrics
@@ -285,7 +285,7 @@ class FrameServer:
                 self._load_errors[key] = str(error)
                 log.error("checkpoint not loaded", key=key, reason=str(error), exc_info=None if ours else error)
             reason = reason_of(error) if ours else f"the model cannot be loaded: {type(error).__name__}."
-            return json.dumps({"key": key, "error": reason}).encode()
+            return json.dumps({"key": key, "error": reason, "may_pass": may_pass(error)}).encode()
         self._load_errors.pop(key, None)
         return json.dumps({"key": key, "error": None, **facts}).encode()
 

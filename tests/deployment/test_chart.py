@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ from schemas import (
 from test_manifests import WRITTEN, check_probes_and_grace, check_restricted, check_variables
 
 from deploy.helm.manifests import made_from_the_chart, without_helm
+from models.bucket.cache_folder import cache_folder
+from models.errors import StoreError
 
 KSERVE_GROUP = "serving.kserve.io"
 
@@ -141,6 +144,57 @@ def test_services_policies_and_budgets_select_the_pods() -> None:
         assert {port["targetPort"] for port in by_kind["Service"]["ports"]} == names
 
 
+def rendered_with(values: dict[str, Any], folder: Path) -> dict[str, Manifest]:
+    """Returns what the chart renders with some values, by kind."""
+    file = folder / "values.yml"
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    done = run_helm("template", "--values", str(file))
+    assert done.returncode == 0, done.stderr
+    return {manifest["kind"]: manifest for manifest in yaml.safe_load_all(done.stdout) if manifest}
+
+
+@needs_helm
+def test_the_cache_of_a_bucket_is_a_folder_that_the_server_makes(tmp_path: Path) -> None:
+    # The kubelet lets everybody write to the root of an emptyDir, and the server takes no such folder.
+    values = {"store": {"kind": "bucket", "bucket": {"url": "s3://models/store"}}}
+    [container] = containers_of(rendered_with(values, tmp_path)["Deployment"])
+    cache = Path(variables_of(container)["AXON_STORE_CACHE"])
+    assert str(cache.parent) in {mount["mountPath"] for mount in container["volumeMounts"]}
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    mount.chmod(0o2777)
+    with pytest.raises(StoreError, match="other users may write to it"):
+        cache_folder(mount)
+    assert cache_folder(mount / cache.name).stat().st_mode & 0o777 == 0o700
+
+
+@needs_helm
+def test_grpc_is_announced_as_plain_http2_only_without_tls(tmp_path: Path) -> None:
+    for tls, protocol in (({}, "kubernetes.io/h2c"), ({"secret": "axon-tls"}, None)):
+        service = rendered_with({"grpc": {"enabled": True}, "tls": tls}, tmp_path)["Service"]
+        [port] = [port for port in service["spec"]["ports"] if port["name"] == "grpc"]
+        assert port.get("appProtocol") == protocol
+
+
+@needs_helm
+def test_kserve_gets_the_values_of_pods(tmp_path: Path) -> None:
+    values = {
+        "workload": "InferenceService",
+        "kserve": {"storageUri": "s3://a/b"},
+        "image": {"pullSecrets": ["registry"]},
+        "priorityClassName": "high",
+        "podLabels": {"team": "models"},
+        "podAnnotations": {"example.org/a": "b"},
+        "affinity": {"podAntiAffinity": {}},
+    }
+    predictor = rendered_with(values, tmp_path)["InferenceService"]["spec"]["predictor"]
+    assert predictor["imagePullSecrets"] == [{"name": "registry"}]
+    assert predictor["priorityClassName"] == "high"
+    assert predictor["labels"] == {"team": "models"}
+    assert predictor["annotations"] == {"example.org/a": "b"}
+    assert predictor["affinity"] == {"podAntiAffinity": {}}
+
+
 @needs_helm
 @pytest.mark.parametrize(
     ("values", "sentence"),
@@ -156,6 +210,18 @@ def test_services_policies_and_budgets_select_the_pods() -> None:
         (
             {"workload": "InferenceService", "kserve": {"storageUri": "s3://a/b"}, "tls": {"secret": "a"}},
             "tls.secret must be empty",
+        ),
+        (
+            {
+                "workload": "InferenceService",
+                "kserve": {"storageUri": "s3://a/b"},
+                "monitoring": {"rules": {"enabled": True}},
+            },
+            "monitoring.rules.enabled must be false with workload: InferenceService",
+        ),
+        (
+            {"autoscaling": {"kind": "hpa"}, "monitoring": {"serviceMonitor": {"enabled": True, "interval": "1m"}}},
+            "monitoring.serviceMonitor.interval is 1m, and autoscaling looks at the last minute",
         ),
         (
             {"autoscaling": {"kind": "hpa", "minReplicas": 30}},

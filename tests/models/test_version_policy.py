@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import CHECKPOINTS
 
-from models.errors import ModelNotFound
+from models.errors import ModelNotFound, StoreError
 from models.store import Store
 from models.version_policy import POLICY_FILE, VersionPolicy, read_policy
+from service.served_store import ServedStore
 
 VERSIONS = (1, 3, 4, 7)
 
@@ -86,3 +87,25 @@ def test_a_link_out_of_the_store_is_not_followed(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / POLICY_FILE).symlink_to(tmp_path / "outside.json")
     assert read_policy(folder) == (None, f"m/{POLICY_FILE} is a link that leads out of the store.")
+
+
+def test_a_policy_that_cannot_be_read_is_no_other_policy(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    for _ in range(3):
+        store.publish("m", CHECKPOINTS["colours"])
+    store.set_policy("m", VersionPolicy.parse("newest:1"))
+    served = ServedStore(store, "on-demand")
+    assert [entry.versions for entry in served.scan()] == [(3,)]
+    path = store.root / "m" / POLICY_FILE
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreError, match=r"m/policy.json cannot be read: not a regular file"):
+        read_policy(store.root / "m")
+    [entry] = served.scan()
+    assert entry.versions == (3,), "the policy that was read before holds"
+    assert entry.problem is None
+    assert "cannot be read" in str(entry.policy_problem)
+    [entry] = ServedStore(store, "on-demand").scan()
+    assert "cannot be read" in str(entry.problem), "without one, the model is not served by a guess"
+    path.rmdir()
+    assert [entry.versions for entry in served.scan()] == [(1, 2, 3)]

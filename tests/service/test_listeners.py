@@ -190,10 +190,12 @@ def test_a_low_port_takes_a_privilege() -> None:
         ({"host": "::1"}, True),
         ({"host": "localhost"}, True),
         ({"socket": "/run/axon.sock"}, True),
+        ({"socket": "/run/axon.sock", "host": "127.0.0.1", "grpc_port": 9001}, True),
+        ({"socket": "/run/axon.sock", "host": "0.0.0.0", "grpc_port": 9001}, False),
         ({"host": "0.0.0.0"}, False),
         ({"host": "::"}, False),
         ({"host": "axon.example"}, False),
     ],
 )
-def test_only_a_loopback_is_loopback(settings: dict[str, str], alone: bool) -> None:
+def test_only_a_loopback_is_loopback(settings: dict[str, object], alone: bool) -> None:
     assert is_loopback(Settings(**settings)) is alone  # type: ignore[arg-type]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,16 @@ import pytest
 
 from models.checkpoint import Checkpoint, read_header
 from models.columns.schema import ClassTarget, NumericColumn, Schema
-from models.errors import AxonError, InvalidName, ModelNotFound, StoreError, reason_of
+from models.errors import (
+    AxonError,
+    CheckpointError,
+    InvalidName,
+    ModelNotFound,
+    NotFetched,
+    StoreError,
+    may_pass,
+    reason_of,
+)
 from models.keys import parse_key
 from models.network.config import MLPConfig
 from models.network.numpy_mlp import NumpyMLP
@@ -203,6 +214,53 @@ def test_a_bad_file_is_loaded_once_and_again_when_it_has_changed(
     refresh(catalog)
     assert version_of(catalog, "a") == 1
     assert catalog.problems == {}
+
+
+def test_a_fault_that_may_pass_is_no_verdict_on_a_version(
+    store: Store, catalog: Catalog, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish("a", checkpoint())
+    replies = [Loaded("CUDA out of memory.", may_pass=True)] * 2
+
+    async def load(key: str) -> Loaded:
+        workers.loaded.append(key)
+        return replies.pop() if replies else Loaded(batch_invariant=True)
+
+    monkeypatch.setattr(workers, "load", load)
+    catalog = make_catalog(store, workers)
+    refresh(catalog)
+    refresh(catalog)
+    assert len(workers.loaded) == 1, "it is not asked for at each look"
+    assert "out of memory" in catalog.problems["a@1"]
+    monkeypatch.setattr("service.batching.version_loader.time.monotonic", lambda: time.time() + 3600)
+    refresh(catalog)
+    assert version_of(catalog, "a") is None
+    monkeypatch.setattr("service.batching.version_loader.time.monotonic", lambda: time.time() + 7200)
+    refresh(catalog)
+    assert version_of(catalog, "a") == 1
+    assert catalog.problems == {}
+    assert len(workers.loaded) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), True),
+        (MemoryError(), True),
+        (NotFetched("models/a/1", "the bucket is silent."), True),
+        (CheckpointError("models/a/1", "is damaged."), False),
+        (ValueError("no"), False),
+    ],
+    ids=repr,
+)
+def test_what_may_pass_is_what_is_not_in_the_file(error: Exception, passes: bool) -> None:
+    assert may_pass(error) is passes
+
+
+def test_a_checkpoint_that_could_not_be_opened_may_be_read_later(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot be read") as refused:
+        read_header(tmp_path)
+    assert may_pass(refused.value)
 
 
 def test_workers_that_die_are_no_verdict_on_a_version(store: Store, catalog: Catalog, workers: Workers) -> None:

@@ -20,6 +20,9 @@
 {{- if ne $values.autoscaling.kind "none" }}
 {{- fail "autoscaling.kind must be none with workload: InferenceService, because KServe scales the pods itself (autoscaling.minReplicas and maxReplicas hold there too)." }}
 {{- end }}
+{{- if or $values.monitoring.serviceMonitor.enabled $values.monitoring.rules.enabled }}
+{{- fail "monitoring.serviceMonitor.enabled and monitoring.rules.enabled must be false with workload: InferenceService: KServe names the pods and their Services, so no target would have the job axon, which the rules are about. The pods have the annotations prometheus.kserve.io for KServe's own scraping." }}
+{{- end }}
 {{- if $values.tls.secret }}
 {{- fail "tls.secret must be empty with workload: InferenceService: KServe's gateway ends TLS, and its proxy speaks plain HTTP to the pod." }}
 {{- end }}
@@ -34,6 +37,14 @@
 {{- end }}
 {{- if and (ne $values.autoscaling.kind "none") (not $values.monitoring.serviceMonitor.enabled) (not $values.autoscaling.scrapedOtherwise) }}
 {{- fail "autoscaling needs the server's metrics in Prometheus: set monitoring.serviceMonitor.enabled, or autoscaling.scrapedOtherwise if Prometheus finds the pods in another way and adds the labels namespace and service." }}
+{{- end }}
+{{- $interval := $values.monitoring.serviceMonitor.interval }}
+{{- if and (ne $values.autoscaling.kind "none") $values.monitoring.serviceMonitor.enabled }}
+{{- $unit := regexFind "(ms|s|m)$" $interval }}
+{{- $seconds := mulf (trimSuffix $unit $interval | float64) (get (dict "ms" 0.001 "s" 1.0 "m" 60.0) $unit) }}
+{{- if gt $seconds 30.0 }}
+{{- fail (printf "monitoring.serviceMonitor.interval is %s, and autoscaling looks at the last minute, which needs two scrapes at least. Set it to 30s or less." $interval) }}
+{{- end }}
 {{- end }}
 {{- with ($values.resources.limits | default dict).cpu }}
 {{- $cores := ternary (divf (trimSuffix "m" (toString .)) 1000) (float64 .) (hasSuffix "m" (toString .)) }}

@@ -53,7 +53,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - {name: AXON_PORT, value: {{ ternary "8080" "8000" (eq .Values.workload "InferenceService") | quote }}}
 - {name: AXON_RUNTIME_DIR, value: /tmp/axon}
 {{- if eq (include "axon.hasCache" .) "true" }}
-- {name: AXON_STORE_CACHE, value: /cache}
+{{- /* A folder that the server makes: the mount itself may be written to by everybody, which the server refuses. */}}
+- {name: AXON_STORE_CACHE, value: /cache/axon}
 {{- end }}
 {{- if .Values.grpc.enabled }}
 - {name: AXON_GRPC_PORT, value: "8001"}
