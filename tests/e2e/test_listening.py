@@ -94,6 +94,25 @@ def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
     return certificate, key
 
 
+@needs_openssl
+def test_the_health_check_speaks_tls_through_a_unix_socket(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "axon.sock"
+    certificate, key = make_certificate(tmp_path, "axon")
+    server = Server(store.root, tmp_path, socket=path, tls_certificate=certificate, tls_key=key)
+    command = [sys.executable, "-m", "service", "health"]
+
+    def health() -> int:
+        assert server.process is None or server.process.poll() is None, server.log()
+        return subprocess.run(command, cwd=ROOT, env=server.environment, capture_output=True).returncode
+
+    try:
+        server.ready = lambda: health() == 0  # type: ignore[method-assign]
+        server.start()
+        server.stop()
+    finally:
+        server.kill()
+
+
 def shown(port: int) -> str:
     """Returns the certificate that a server presents."""
     return ssl.get_server_certificate(("127.0.0.1", port))

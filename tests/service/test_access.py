@@ -6,12 +6,15 @@ import asyncio
 import hashlib
 import os
 import re
+import subprocess
+import sys
 from base64 import b64encode
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from serving import ROOT
 from starlette.types import Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 from structlog.testing import capture_logs
@@ -260,6 +263,16 @@ def test_the_command_gives_the_secret_once_and_the_line_for_the_file(capsys: pyt
     assert secret not in said.out
     assert main(["keys", "new", "--name", "alice", "--scopes", "everything"]) == 2
     assert "predict, read, manage" in capsys.readouterr().err
+
+
+def test_no_secret_is_shown_whose_line_is_lost() -> None:
+    command = [sys.executable, "-m", "service", "keys", "new", "--name", "alice", "--scopes", "predict"]
+    with Path("/dev/full").open("w") as full:
+        made = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert made.returncode == 2
+    assert "cannot be written: No space left on device. No key was made." in made.stderr
+    assert "axon_" not in made.stderr
+    assert "Traceback" not in made.stderr
 
 
 class _Page(HTMLParser):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from models.bucket.address import BucketAddress, url_of
+from models.bucket.objects import Objects
 from models.errors import StoreError
 from models.open_store import open_store
 from models.store import Store
+from service.bucket_check import check_bucket
+from service.stop_signals import PipeEvent
 
 ROOT = Path(__file__).parents[3]
 
@@ -93,3 +99,46 @@ except Exception as error:
         [sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
     )
     assert ran.stdout.startswith("StoreError this needs the part 'bucket' of Axon, and 'obstore' is not installed")
+
+
+@pytest.mark.parametrize("name", ["AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AWS_ENDPOINT_URL_S3", "GOOGLE_BASE_URL"])
+def test_the_same_url_behind_two_endpoints_is_two_places(name, monkeypatch):
+    for variable, value in (
+        ("AZURE_STORAGE_ACCOUNT_NAME", "account"),
+        ("AZURE_STORAGE_ACCOUNT_KEY", "a2V5"),
+        ("AWS_REGION", "nowhere"),
+    ):
+        monkeypatch.setenv(variable, value)
+    scheme = {"AZ": "az", "AW": "s3", "GO": "gs"}[name[:2]]
+    places = set()
+    for port in (9001, 9002, 9001):
+        monkeypatch.setenv(name, f"https://localhost:{port}")
+        places.add(Objects.open(BucketAddress.parse(f"{scheme}://models/store")).place)
+    assert len(places) == 2
+
+
+def test_a_stop_ends_the_wait_for_a_silent_bucket(monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for variable, value in (
+            ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}"),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_ACCESS_KEY_ID", "a"),
+            ("AWS_SECRET_ACCESS_KEY", "b"),
+            ("AWS_REGION", "nowhere"),
+        ):
+            monkeypatch.setenv(variable, value)
+        silent.settimeout(30)
+        stop = PipeEvent()
+
+        def stop_when_asked() -> None:
+            with silent.accept()[0]:
+                stop.set()
+                time.sleep(0.2)  # the connection stays open while the server stops
+
+        asked = threading.Thread(target=stop_when_asked)
+        asked.start()
+        began = time.monotonic()
+        state = check_bucket("s3://models/store", tmp_path / "cache", 1 << 30, None, stop)
+        asked.join()
+    assert state.problem == "the server was stopped while the bucket was asked."
+    assert time.monotonic() - began < 45, "it would be asked for 90 s"
