@@ -4,6 +4,9 @@ import { get } from './api.js';
 
 const IDLE_SHARE = 20; // pauses between two polls, in lengths of a poll
 
+/** Returns the name of the version that a detail is about, so that each answer fits the detail's columns and classes. */
+export const exactly = ({ name, version }) => `${name}@${version}`;
+
 /** Returns the address of a model's view within the page. */
 export const modelPath = (id, tab = '') => `#/models/${encodeURIComponent(id)}${tab && `/${tab}`}`;
 

@@ -9,7 +9,7 @@ const PASSING = [0, 429, 503];
 const pause = () => new Promise((done) => { setTimeout(done, 1000); });
 
 /** Scores rows of a table. Returns the header and the lines of the answers, and the faults by place in `rows`. */
-async function scoreRows({ model, level, signal, job, versions }, head, rows) {
+async function scoreRows({ version, level, signal }, head, rows) {
   const lines = Array(rows.length);
   const faults = new Map();
   let header = null;
@@ -18,10 +18,9 @@ async function scoreRows({ model, level, signal, job, versions }, head, rows) {
     const places = waiting.pop();
     const body = `${[head, ...places.map((at) => rows[at])].join('\n')}\n`;
     try {
-      const response = await send(`predict?model=${encodeURIComponent(model)}${level ? `&intervals=${level}` : ''}`, {
-        method: 'POST', body, signal, headers: { 'Content-Type': 'text/csv', Accept: 'text/csv', 'X-Axon-Sticky': job },
+      const response = await send(`predict?model=${encodeURIComponent(version)}${level ? `&intervals=${level}` : ''}`, {
+        method: 'POST', body, signal, headers: { 'Content-Type': 'text/csv', Accept: 'text/csv' },
       });
-      versions.add(response.headers.get('X-Axon-Model'));
       const [first, ...answers] = new Records(',').take(await response.text(), true);
       if (answers.length !== places.length) throw new Error(`${answers.length} answers came for ${places.length} rows.`);
       header = first.text;
@@ -52,15 +51,15 @@ async function scoreRows({ model, level, signal, job, versions }, head, rows) {
 }
 
 /**
- * Scores a CSV file, with the intervals of a level. Returns the file with columns added as a Blob, the number of rows,
- * the faults by row from 1, and the versions that answered: more than one, if one was published meanwhile.
+ * Scores a CSV file by one version, with the intervals of a level. Returns the file with columns added as a Blob, the
+ * number of rows, and the faults by row from 1.
  */
-export async function scoreCsv(file, { model, level, signal, progress, rowsOfRequest = ROWS }) {
+export async function scoreCsv(file, { version, level, signal, progress, rowsOfRequest = ROWS }) {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   const decoded = (...given) => {
     try { return decoder.decode(...given); } catch { throw new Error('The file is not text in UTF-8.'); }
   };
-  const to = { model, level, signal, job: crypto.getRandomValues(new Uint32Array(1))[0].toString(36), versions: new Set() };
+  const to = { version, level, signal };
   const records = new Records();
   const reader = file.stream().getReader();
   const [lines, faults] = [[], new Map()];
@@ -100,7 +99,7 @@ export async function scoreCsv(file, { model, level, signal, progress, rowsOfReq
   } finally { reader.cancel().catch(() => {}); }
   if (batch.length) await flush();
   if (!lines.length) throw new Error('The file has no rows: the first line names the columns, and a row follows.');
-  return { blob: joined(head, header, lines, faults, records.delimiter), rows: lines.length, faults, versions: [...to.versions] };
+  return { blob: joined(head, header, lines, faults, records.delimiter), rows: lines.length, faults };
 }
 
 /** Returns a record with as many cells as the first line, so that the cells behind it stand in their columns. */

@@ -4,7 +4,7 @@ import { get } from '../lib/api.js';
 import { ago, count, dateTime, number, percent, plural, shares, shown, words } from '../lib/format.js';
 import { Markdown } from '../lib/markdown.js';
 import { NetworkDrawing } from '../lib/network-drawing.js';
-import { Failure, Loading, modelPath, useGet } from '../lib/parts.js';
+import { Failure, Loading, exactly, modelPath, useGet } from '../lib/parts.js';
 import { Curve, Distribution } from '../lib/small-charts.js';
 
 const SHOWN_COLUMNS = 40;
@@ -151,7 +151,7 @@ function Versions({ model }) {
   const [error, setError] = useState(null);
   useEffect(() => {
     const stop = new AbortController();
-    chosen.filter((version) => !loaded[version]).forEach((version) => get(`models/${encodeURIComponent(`${model.name}@${version}`)}`, { signal: stop.signal })
+    chosen.filter((version) => !loaded[version]).forEach((version) => get(`models/${encodeURIComponent(exactly({ ...model, version }))}`, { signal: stop.signal })
       .then((found) => setLoaded((old) => ({ ...old, [version]: found })), (fault) => stop.signal.aborted || setError(fault)));
     return () => stop.abort();
   }, [chosen]);
@@ -164,7 +164,7 @@ function Versions({ model }) {
         onChange=${() => toggle(version)} />${version}</label>`)}</fieldset>
     ${error && html`<${Failure} error=${error} />`}
     <div class="scroll" tabindex="0" role="group" aria-label="Versions side by side"><table class="table"><thead><tr><th scope="col">Version</th>${beside.map((one) => html`
-      <th scope="col" class="right"><a href=${modelPath(`${one.name}@${one.version}`)}>${one.version}</a></th>`)}</tr></thead>
+      <th scope="col" class="right"><a href=${modelPath(exactly(one))}>${one.version}</a></th>`)}</tr></thead>
       <tbody>${COMPARED.map(([name, of]) => html`<tr><th scope="row">${name}</th>${beside.map((one) => html`<td class="right">${of(one)}</td>`)}</tr>`)}
       ${names.map((name) => html`<tr><th scope="row">${words(name)}, test</th>${beside.map((one) => html`
         <td class="right">${number(one.metrics.test?.[name])}</td>`)}</tr>`)}</tbody></table></div>`;
@@ -176,10 +176,10 @@ const When = ({ of, children }) => (of.data ? children(of.data)
 
 /** The overview of a model version. */
 export default function ModelView({ model: id }) {
-  const place = `models/${encodeURIComponent(id)}`;
-  const model = useGet(place);
-  const network = useGet(`${place}/network`);
-  const training = useGet(`${place}/training`);
+  const model = useGet(`models/${encodeURIComponent(id)}`);
+  const place = model.data && `models/${encodeURIComponent(exactly(model.data))}`; // not `id`: a version may come meanwhile
+  const network = useGet(place && `${place}/network`);
+  const training = useGet(place && `${place}/training`);
   if (model.error) return html`<${Failure} error=${model.error} retry=${model.reload} />`;
   const settled = ({ data, error }) => data || error; // all at once, so that nothing jumps
   if (![model, network, training].every(settled)) return html`<${Loading} lines=${16} />`;

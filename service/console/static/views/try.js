@@ -5,26 +5,26 @@ import { Contributions, Probabilities, chance } from '../lib/charts.js';
 import { Form, typicalRow } from '../lib/fields.js';
 import { bytes, number, plural, shown } from '../lib/format.js';
 import { latest, useReturns } from '../lib/latest.js';
-import { Copy, Failure, Loading, useGet } from '../lib/parts.js';
+import { Copy, Failure, Loading, exactly, useGet } from '../lib/parts.js';
 import { scoreCsv } from '../lib/score-csv.js';
 import { curlText, inferText, pythonText } from '../lib/snippets.js';
 
 const SETTLED = 250; // ms without a change, after which reasons are asked for
 const TOLD_FAULTS = 100;
 
-/** Returns the answer to a row, its reasons (those of `output`, one of several targets), and what was wrong. */
-function useAnswer(model, row, level, output) {
+/** Returns the answer of a version to a row, its reasons (those of `output`, one of several targets), and what was wrong. */
+function useAnswer(version, row, level, output) {
   const [state, setState] = useState({});
   const asks = useMemo(() => {
-    const place = `models/${encodeURIComponent(model)}/explain`;
+    const place = `models/${encodeURIComponent(version)}/explain`;
     const keep = (name) => (answer, error, given) => setState((old) => ({ ...old, [name]: error ? old[name] : answer, [`${name}Error`]: error, [`${name}Row`]: given }));
     const predict = async ([given, intervals]) => {
       const began = performance.now();
-      return { ...await post('predict', { model, instances: [given], intervals }), level: intervals, took: performance.now() - began };
+      return { ...await post('predict', { model: version, instances: [given], intervals }), level: intervals, took: performance.now() - began };
     };
     const explain = ([given, target]) => post(place, { instances: [given], output: target });
     return { predict: latest(predict, keep('answer')), explain: latest(explain, keep('reasons')) };
-  }, [model]);
+  }, [version]);
   const returns = useReturns();
   useEffect(() => { asks.predict([row, level]); }, [asks, row, level, returns]);
   useEffect(() => {
@@ -102,7 +102,7 @@ function Code({ model, row, columns, level, classes }) {
 }
 
 /** Returns how far the scoring of a file is, and functions to begin and to end it. */
-function useScoring(model, level) {
+function useScoring(version, level) {
   const [job, setJob] = useState(null);
   const stop = useRef(null);
   const begin = async (file) => {
@@ -112,8 +112,8 @@ function useScoring(model, level) {
     const set = (news) => stop.current === own && setJob((old) => ({ ...old, ...news }));
     setJob({ name: file.name, size: file.size, bytes: 0, rows: 0, faults: 0, running: true });
     try {
-      const { blob, rows, faults, versions } = await scoreCsv(file, { model, level, signal, progress: set });
-      set({ running: false, rows, told: [...faults].sort(([a], [b]) => a - b), versions, url: URL.createObjectURL(blob) });
+      const { blob, rows, faults } = await scoreCsv(file, { version, level, signal, progress: set });
+      set({ running: false, rows, told: [...faults].sort(([a], [b]) => a - b), url: URL.createObjectURL(blob) });
     } catch (error) { set({ running: false, error: signal.aborted ? null : error, cancelled: signal.aborted }); }
   };
   useEffect(() => () => stop.current?.abort(), []);
@@ -121,7 +121,7 @@ function useScoring(model, level) {
   return { job, begin, cancel: () => stop.current?.abort() };
 }
 
-function Scoring({ model, level, classes, scoring: { job, begin, cancel } }) {
+function Scoring({ model, version, level, classes, scoring: { job, begin, cancel } }) {
   const input = useRef();
   const [over, setOver] = useState(false);
   useLayoutEffect(() => { // before the page shows the chosen level, so that a file gets the level that is shown
@@ -148,9 +148,8 @@ function Scoring({ model, level, classes, scoring: { job, begin, cancel } }) {
       ${job?.url && html`<a class="button primary" href=${job.url} download=${`${job.name.replace(/\.[^.]*$/, '')}-${model}.csv`}>Download ${plural(job.rows, 'row')}</a>`}</div>
     ${job?.running && html`<label class="field">${job.name}: ${plural(job.rows, 'row')} of ${bytes(job.size)}
       <progress max=${job.size || 1} value=${job.bytes}></progress></label>`}
-    <div role="status">${job?.url && html`<p>${job.name}: ${plural(job.rows - told.length, 'row')} scored by ${job.versions.join(', ') || model}${
-      told.length ? `; ${plural(told.length, 'row')} could not be scored` : ''}.</p>
-      ${job.versions.length > 1 && html`<p class="fault">More than one version answered: one was published meanwhile. Score the file again for answers of one version.</p>`}`}
+    <div role="status">${job?.url && html`<p>${job.name}: ${plural(job.rows - told.length, 'row')} scored by ${version}${
+      told.length ? `; ${plural(told.length, 'row')} could not be scored` : ''}.</p>`}
       ${job?.cancelled && html`<p>${job.name} was cancelled after ${plural(job.rows, 'row')}.</p>`}</div>
     ${job?.error && html`<${Failure} error=${job.error} />`}
     ${told.length > 0 && html`<table class="table"><caption class="visually-hidden">Rows that could not be scored</caption><thead><tr>
@@ -169,14 +168,15 @@ function Examples({ detail, choose }) {
 function Trial({ model, detail }) {
   const typical = useMemo(() => typicalRow(detail), [detail]);
   const [row, setRow] = useState(typical);
-  const training = useGet(`models/${encodeURIComponent(model)}/training`);
+  const version = exactly(detail);
+  const training = useGet(`models/${encodeURIComponent(version)}/training`);
   const distributions = useMemo(() => (training.data || training.error ? new Map(training.data?.columns?.map((counted) => [counted.name, counted])) : null), [training.data, training.error]);
   const room = (bars, most) => ({ minHeight: `${10 + 1.75 * Math.min(bars, most)}em` }); // so that nothing jumps when the answers come
   const [level, setLevel] = useState();
   const { targets } = detail;
   const [target, setTarget] = useState(targets?.[0]);
-  const state = useAnswer(model, row, level, target);
-  const scoring = useScoring(model, level);
+  const state = useAnswer(version, row, level, target);
+  const scoring = useScoring(version, level);
   const [said, say] = useState('');
   useEffect(() => {
     const timer = setTimeout(() => {
@@ -201,7 +201,7 @@ function Trial({ model, detail }) {
           ${targets.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></div>`}</div>
         <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${state.reasonsRow?.[0] !== row || state.reasonsRow[1] !== target} /></section></div></div>
     <${Code} model=${model} row=${row} columns=${detail.columns} level=${level} classes=${detail.classes} />
-    <${Scoring} model=${model} level=${level} classes=${detail.classes} scoring=${scoring} /></div>`;
+    <${Scoring} model=${model} version=${version} level=${level} classes=${detail.classes} scoring=${scoring} /></div>`;
 }
 
 /** The view in which a model is tried. */
