@@ -65,6 +65,11 @@ function untilBack() {
 /** Waits until the server answers; true if it did not answer at once. */
 export const restored = () => fetch(address('health/live'), { cache: 'no-store' }).then(() => false, () => untilBack().then(() => true));
 
+/** Returns a document; a whole number beyond 2^53, such as a label of 64 bits, as the text that stands there. */
+const parsed = (text) => JSON.parse(text, /(?<![\d.])\d{16}/.test(text)
+  ? (_, value, { source } = {}) => (Number.isInteger(value) && !Number.isSafeInteger(value) && /^-?\d+$/.test(source) ? source : value) : undefined);
+const json = async (response) => parsed(await response.text());
+
 async function problemOf(response) {
   let document = {};
   try { document = await response.json(); } catch { /* an answer of a proxy: the status says it */ }
@@ -97,11 +102,11 @@ async function ask(path, { patient = false, headers = {}, ...options }, read) {
   }
 }
 
-/** Sends a request and returns the `Response`; throws an ApiError for an error answer. */
-export const send = (path, options = {}) => ask(path, options, (response) => response);
+/** Sends a request and returns what `read` makes of the `Response`; throws an ApiError for an error answer. */
+export const send = (path, options = {}, read = (response) => response) => ask(path, options, read);
 
 /** Returns the JSON answer to a GET; waits while the server is away. */
-export const get = (path, options = {}) => ask(path, { patient: true, ...options }, (response) => response.json());
+export const get = (path, options = {}) => ask(path, { patient: true, ...options }, json);
 
 /** Returns the answer to a GET as text. */
 export const text = (path, { accept = 'text/plain', ...options } = {}) =>
@@ -115,5 +120,5 @@ export function post(path, body, { headers = {}, ...options } = {}) {
     body: plain ? body : JSON.stringify(body),
     headers: plain ? headers : { 'Content-Type': 'application/json', ...headers },
     ...options,
-  }, (response) => response.json());
+  }, json);
 }

@@ -1,9 +1,9 @@
 // Fields of a form, one for each column of a model, and the rows with which a form begins.
 import { html, useState } from '../vendor/preact.js';
-import { number, plural } from './format.js';
+import { dayText, number, plural } from './format.js';
 import { Distribution } from './small-charts.js';
 
-const DAY = 86_400_000;
+const DAY = 86_400_000; // ms
 const MOST_OPTIONS = 200; // of a list; a column with more categories has a text field
 let fields = 0;
 
@@ -27,7 +27,6 @@ export function stepOf([low, high]) {
 }
 
 const acceptsGaps = ({ missing, fill }) => (missing && missing !== 'refuse') || (fill !== null && fill !== undefined);
-const dayText = (days, hours) => new Date(Math.round(days * DAY)).toISOString().slice(0, hours ? 19 : 10);
 const daysOf = (text) => Date.parse(/T\d\d:\d\d(:\d\d(\.\d+)?)?$/.test(text) ? `${text}Z` : text) / DAY;
 
 /** A number or a date: a slider over the range of training, and a field for any other value. */

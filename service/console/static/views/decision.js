@@ -76,7 +76,7 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target
     choose(limit(i + right) + side * limit(j + up));
   };
   const here = found[at];
-  const told = classes ? `${shown(classes[here.at])}, ${chance(here.value)}` : number(here.value, 4);
+  const told = classes ? `${shown(classes[here.at])}${detail.architecture.output === 'step' ? '' : `, ${chance(here.value)}`}` : number(here.value, 4);
   const share = (value, [low, high]) => (100 * (value - low)) / (high - low);
   const box = { left: `${share(inner[0][0], xs)}%`, right: `${100 - share(inner[0][1], xs)}%`, bottom: `${share(inner[1][0], ys)}%`, top: `${100 - share(inner[1][1], ys)}%` };
   const values = classes ? [] : [Math.min(...answer.predictions), Math.max(...answer.predictions)];

@@ -1,7 +1,7 @@
 // One model version: its network, weights, columns, training and card, and other versions beside it.
 import { html, useEffect, useState } from '../vendor/preact.js';
 import { get } from '../lib/api.js';
-import { ago, count, dateTime, number, percent, plural, shares, shown, words } from '../lib/format.js';
+import { ago, count, dateTime, dayText, number, percent, plural, shares, shown, words } from '../lib/format.js';
 import { Markdown } from '../lib/markdown.js';
 import { NetworkDrawing } from '../lib/network-drawing.js';
 import { Failure, Loading, exactly, modelPath, useGet } from '../lib/parts.js';
@@ -107,7 +107,8 @@ const cell = (value) => (typeof value === 'string' ? value.replace('T00:00:00Z',
 function seenOf(column, counted) {
   if (column.categories) return `${plural(column.categories.length, 'category', 'categories')}: ${column.categories.slice(0, 4).join(', ')}${column.categories.length > 4 ? ', …' : ''}`;
   const low = counted?.minimum ?? column.minimum;
-  return low === null ? 'range unknown' : `${cell(low)} to ${cell(counted?.maximum ?? column.maximum)}`;
+  const told = (value) => cell(column.kind === 'date' && typeof value === 'number' ? dayText(value, column.parts.includes('hour')) : value);
+  return low === null ? 'range unknown' : `${told(low)} to ${told(counted?.maximum ?? column.maximum)}`;
 }
 
 function Columns({ model, training }) {

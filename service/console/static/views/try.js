@@ -40,7 +40,6 @@ const LEVELS = [0.8, 0.9, 0.95];
 const percent = (level) => `${100 * level} %`;
 const SHOWN_TARGETS = 20;
 const interval = (bounds) => bounds.map((bound) => number(bound, 6)).join(' to ');
-const valueText = (value) => (typeof value === 'number' ? number(value, 6) : shown(value));
 
 /** Returns the name and the value of each of several targets, as text; of many, the first ones. */
 const named = (targets, values) => targets.slice(0, SHOWN_TARGETS).map((name, at) => [name, number(values[at], 6)]);
@@ -69,7 +68,7 @@ function Answer({ detail, answer, error }) {
       <tbody>${named(targets, prediction).map(([name, value], at) => html`<tr><th scope="row">${name}</th><td class="right">${value}</td>
         ${answer.intervals && html`<td class="right">${interval(answer.intervals[0][at])}</td>`}</tr>`)}</tbody></table>
       ${targets.length > SHOWN_TARGETS && html`<p class="muted">The first ${SHOWN_TARGETS} of ${targets.length} targets.</p>`}`
-    : html`<p class=${`prediction ${error ? 'stale' : ''}`}>${values ? shown(prediction) : valueText(prediction)}${' '}
+    : html`<p class=${`prediction ${error ? 'stale' : ''}`}>${detail.classes ? shown(prediction) : number(prediction, 6)}${' '}
       <span class="muted">${detail.target.name}</span></p>`}
     ${error && html`<p class="fault" role="alert">${error.message}</p>`}
     ${covering(answer) && html`<p class=${error ? 'stale' : ''}>${covering(answer)}</p>`}
