@@ -17,7 +17,7 @@ function useAnswer(version, row, level, output) {
   const [state, setState] = useState({});
   const asks = useMemo(() => {
     const place = `models/${encodeURIComponent(version)}/explain`;
-    const keep = (name) => (answer, error, given) => setState((old) => ({ ...old, [name]: error ? old[name] : answer, [`${name}Error`]: error, [`${name}Row`]: given }));
+    const keep = (name) => (answer, error, given) => setState((old) => ({ ...old, [`${name}Error`]: error, ...(!error && { [name]: answer, [`${name}Of`]: given }) }));
     const predict = async ([given, intervals]) => {
       const began = performance.now();
       return { ...await post('predict', { model: version, instances: [given], intervals }), level: intervals, took: performance.now() - began };
@@ -32,6 +32,16 @@ function useAnswer(version, row, level, output) {
     return () => clearTimeout(timer);
   }, [asks, row, output, returns]);
   return state;
+}
+
+/** Tells if an answer is of an earlier row, and no newer one came for a while: while a slider moves, some row is always ahead. */
+function useLate(isOld, answer) {
+  const [late, setLate] = useState(null);
+  useEffect(() => {
+    const timer = isOld && setTimeout(() => setLate(answer), SETTLED);
+    return () => clearTimeout(timer);
+  }, [isOld, answer]);
+  return isOld && late === answer;
 }
 
 const faultsOf = (error) => new Map((error?.errors ?? []).filter(({ column }) => column).map(({ column, message }) => [column, message]));
@@ -58,26 +68,28 @@ function Level({ detail, level, choose }) {
       ${levels.map((one) => html`<option value=${one}>${percent(one)}</option>`)}</select></div>`;
 }
 
-function Answer({ detail, answer, error }) {
+function Answer({ detail, answer, error, isOld }) {
   if (!answer) return error ? html`<p class="fault" role="alert">${error.message}</p>` : html`<${Loading} />`;
   const [prediction] = answer.predictions;
   const values = answer.probabilities?.[0];
   const { targets } = detail;
-  return html`${targets ? html`<table class=${`table ${error ? 'stale' : ''}`}><thead><tr><th scope="col">Target</th><th scope="col" class="right">Value</th>
+  return html`${error && html`<p class="fault" role="alert">${error.message}</p>`}
+    <div class=${error || isOld ? 'stale' : ''}>${targets ? html`<table class="table"><thead><tr><th scope="col">Target</th><th scope="col" class="right">Value</th>
         ${answer.intervals && html`<th scope="col" class="right">${percent(answer.level)} interval</th>`}</tr></thead>
       <tbody>${named(targets, prediction).map(([name, value], at) => html`<tr><th scope="row">${name}</th><td class="right">${value}</td>
         ${answer.intervals && html`<td class="right">${interval(answer.intervals[0][at])}</td>`}</tr>`)}</tbody></table>
       ${targets.length > SHOWN_TARGETS && html`<p class="muted">The first ${SHOWN_TARGETS} of ${targets.length} targets.</p>`}`
-    : html`<p class=${`prediction ${error ? 'stale' : ''}`}>${detail.classes ? shown(prediction) : number(prediction, 6)}${' '}
+    : html`<p class="prediction">${detail.classes ? shown(prediction) : number(prediction, 6)}${' '}
       <span class="muted">${detail.target.name}</span></p>`}
-    ${error && html`<p class="fault" role="alert">${error.message}</p>`}
-    ${covering(answer) && html`<p class=${error ? 'stale' : ''}>${covering(answer)}</p>`}
+    ${covering(answer) && html`<p>${covering(answer)}</p>`}
     ${values && html`<${Probabilities} classes=${detail.classes} values=${values} predicted=${prediction} />`}
-    <p class="muted">${answer.model}@${answer.version}, ${number(answer.took, 2)} ms with the way there and back</p>`;
+    <p class="muted">${answer.model}@${answer.version}, ${number(answer.took, 2)} ms with the way there and back</p></div>`;
 }
 
+const isOld = (of, ...asked) => asked.some((part, at) => of?.[at] !== part);
+
 function Reasons({ reasons, error, isOld }) {
-  if (error && error.status !== 422) return html`<p class="muted">${error.message}</p>`;
+  if (error && (error.status !== 422 || !reasons)) return html`<p class="muted">${error.message}</p>`;
   if (!reasons) return html`<${Loading} />`;
   const [{ output, value, base, reasons: found, kind }] = reasons.explanations;
   const named = output !== undefined && output !== null;
@@ -175,6 +187,7 @@ function Trial({ model, detail }) {
   const { targets } = detail;
   const [target, setTarget] = useState(targets?.[0]);
   const state = useAnswer(version, row, level, target);
+  const isLate = useLate(isOld(state.answerOf, row, level), state.answer);
   const scoring = useScoring(version, level);
   const [said, say] = useState('');
   useEffect(() => {
@@ -193,12 +206,12 @@ function Trial({ model, detail }) {
         change=${(name, cell) => setRow((old) => ({ ...old, [name]: cell }))} /></section>
     <div class="stack answers"><section class="card" aria-labelledby="answer" style=${room((detail.classes ?? targets)?.length ?? 0, 12)}><div class="row spread"><h2 id="answer">Answer</h2>
         <${Level} detail=${detail} level=${level} choose=${setLevel} /></div>
-        <${Answer} detail=${detail} answer=${state.answer} error=${state.answerError} />
+        <${Answer} detail=${detail} answer=${state.answer} error=${state.answerError} isOld=${isLate} />
         <p class="visually-hidden" aria-live="polite">${said}</p></section>
       <section class="card" aria-labelledby="reasons" style=${room(detail.columns.length, 10)}><div class="row spread"><h2 id="reasons">Reasons</h2>
         ${targets && html`<div class="field inline"><label for="target">Target</label><select id="target" value=${target} onChange=${(event) => setTarget(event.target.value)}>
           ${targets.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></div>`}</div>
-        <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${state.reasonsRow?.[0] !== row || state.reasonsRow[1] !== target} /></section></div></div>
+        <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${isOld(state.reasonsOf, row, target)} /></section></div></div>
     <${Code} model=${model} row=${row} columns=${detail.columns} level=${level} classes=${detail.classes} />
     <${Scoring} model=${model} version=${version} level=${level} classes=${detail.classes} scoring=${scoring} /></div>`;
 }
