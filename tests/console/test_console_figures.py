@@ -67,6 +67,25 @@ def test_dates_without_distributions_are_written_as_dates(figures: Server, open_
     assert seen[2] == "-5 to 5"
 
 
+def test_a_date_that_is_missing_in_the_typical_row_becomes_a_date(figures: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{figures.url}/#/models").page
+
+    def without_day(route: Any) -> None:
+        answer = route.fetch()
+        detail = answer.json()
+        detail["example"]["instances"][0]["day"] = None
+        route.fulfill(response=answer, json=detail)
+
+    page.route("**/models/dates", without_day)
+    page.evaluate("location.hash = '#/models/dates/try'")
+    page.wait_for_selector(".prediction")
+    assert page.get_by_label("day is missing").is_checked()
+    with page.expect_request("**/predict") as asked:
+        page.get_by_label("day is missing").uncheck()
+    assert asked.value.post_data_json["instances"][0]["day"] == written(DATE.mean)
+    wait_for(page, "!document.querySelector('.fault')")
+
+
 def read_all(page: Any) -> list[str]:
     page.locator(".drawing").focus()
     page.keyboard.press("Home")

@@ -131,6 +131,19 @@ def test_quantiles_are_those_of_prometheus(scripts: Any, tmp_path: Path) -> None
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("watched", ["", "m0", "nobody"])
+def test_the_watched_model_is_kept_beside_the_busiest(scripts: Any, watched: str) -> None:
+    text = "".join(f'axon_requests_total{{model="m{at}",status="200"}} {at + 1}\n' for at in range(60))
+    samples = scripts("metrics.js", "parse", text)
+    tick = scripts("metrics.js", "tickOf", samples, [], 2, 2, watched)
+    models = dict(tick["models"])
+    assert models[""]["requests"] == sum(range(1, 61))
+    assert models["m59"]["requests"] == 60
+    assert models[watched]["requests"] == {"": sum(range(1, 61)), "m0": 1, "nobody": 0}[watched]
+    assert tick["isCut"] is True
+    assert scripts("metrics.js", "tickOf", samples[:20], [], 2, 2, watched)["isCut"] is False
+
+
 def test_an_empty_histogram_has_no_quantile(scripts: Any) -> None:
     empty = "async () => (await import(new URL('console/lib/metrics.js', document.baseURI))).quantile(0.5, new Map())"
     assert scripts.page.evaluate(empty) is None

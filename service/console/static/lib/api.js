@@ -11,15 +11,24 @@ const tell = (name) => events.dispatchEvent(new Event(name));
 /** The state of the connection: `lost`, and the seconds until the next try. */
 export const connection = { lost: false, wait: 0 };
 
-/** The API key of this tab, which ends with the tab. */
+let kept = null; // the key, where the browser keeps no data of sites: until the page is left
+
+/** The API key of this tab, which ends with the tab. `refused`: why a key cannot be used, or nothing. */
 export const apiKey = {
   needed: document.documentElement.dataset.keys === 'needed',
-  refused: false,
-  get value() { return sessionStorage.getItem(KEY); },
+  refused: '',
+  get value() {
+    try { return sessionStorage.getItem(KEY); } catch { return kept; }
+  },
   set value(given) {
-    if (given) sessionStorage.setItem(KEY, given);
-    else sessionStorage.removeItem(KEY);
-    apiKey.refused = false;
+    apiKey.refused = /[^ -~]/.test(given ?? '') ? 'A key has letters, digits and marks of ASCII alone: copy the key again.' : '';
+    if (!apiKey.refused) { // no header can hold another character, and fetch would fail as if the server were away
+      kept = given;
+      try {
+        if (given) sessionStorage.setItem(KEY, given);
+        else sessionStorage.removeItem(KEY);
+      } catch { /* `kept` holds it */ }
+    }
     tell('key');
   },
 };
@@ -76,7 +85,7 @@ async function problemOf(response) {
   if (typeof document.error === 'string') document = { detail: document.error };
   if (response.status === 401) {
     apiKey.needed = true;
-    apiKey.refused = Boolean(apiKey.value);
+    apiKey.refused = apiKey.value ? 'The server does not know this key.' : '';
     tell('key');
   }
   return new ApiError(response.status, document);
