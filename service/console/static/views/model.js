@@ -50,10 +50,10 @@ const namesOf = (parts) => [...new Set(parts.flatMap((part) => Object.keys(part 
 function TargetMetrics({ part, figures }) {
   const targets = Object.entries(figures);
   const names = namesOf(targets.map(([, own]) => own));
-  return html`<h3>By target, ${part}</h3><table class="table"><thead><tr><th scope="col">Target</th>${names.map((name) => html`
+  return html`<h3>By target, ${part}</h3><div class="scroll" tabindex="0" role="group" aria-label="Metrics by target"><table class="table"><thead><tr><th scope="col">Target</th>${names.map((name) => html`
     <th scope="col" class="right">${words(name)}</th>`)}</tr></thead>
     <tbody>${targets.slice(0, SHOWN_COLUMNS).map(([target, own]) => html`<tr><th scope="row">${target}</th>${names.map((name) => html`
-      <td class="right">${number(own[name])}</td>`)}</tr>`)}</tbody></table>
+      <td class="right">${number(own[name])}</td>`)}</tr>`)}</tbody></table></div>
     <p class="muted">${targets.length > SHOWN_COLUMNS ? `The first ${SHOWN_COLUMNS} of ${count(targets.length)} targets. ` : ''}In the unit of each target; above, errors are in its standard deviations.</p>`;
 }
 
@@ -152,6 +152,7 @@ function Versions({ model }) {
   const [error, setError] = useState(null);
   useEffect(() => {
     const stop = new AbortController();
+    setError(null);
     chosen.filter((version) => !loaded[version]).forEach((version) => get(`models/${encodeURIComponent(exactly({ ...model, version }))}`, { signal: stop.signal })
       .then((found) => setLoaded((old) => ({ ...old, [version]: found })), (fault) => stop.signal.aborted || setError(fault)));
     return () => stop.abort();
