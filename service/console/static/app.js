@@ -129,6 +129,10 @@ function Shell() {
     return () => removeEventListener('hashchange', follow);
   }, []);
   const { view, model, parameters } = route;
+  useEffect(() => {
+    const timer = view === 'models' && setTimeout(() => TABS.model[1]().catch(() => {}), 1000); // most people open it next
+    return () => clearTimeout(timer);
+  }, [view]);
   const place = `${view} ${model ?? ''}`;
   useEffect(() => {
     const title = model ?? PAGES[view]?.[0] ?? (view ? 'Models' : 'Not found');
@@ -165,4 +169,3 @@ function Shell() {
 const place = document.getElementById('app');
 place.replaceChildren(); // the page shows the bar before this script is there
 render(html`<${Shell} />`, place);
-setTimeout(() => TABS.model[1]().catch(() => {}), 1000); // the view that most people open next
