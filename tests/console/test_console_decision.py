@@ -114,7 +114,7 @@ def test_one_request_asks_for_all_points(viewed: Server, open_page: OpenPage) ->
     watched.page.on("request", lambda one: asked.append(one.post_data_json) if one.url.endswith("/predict") else None)
     watched.page.evaluate("location.hash = '#/models/xor/decision'")
     watched.page.wait_for_selector(".plane:nth-child(2) canvas")
-    assert sorted(one["model"] for one in asked) == ["xor", "xor-perceptron"]
+    assert sorted(one["model"] for one in asked) == ["xor-perceptron@1", "xor@1"]
     assert all(len(one["instances"]) == SIDE * SIDE for one in asked)
 
 

@@ -13,7 +13,7 @@ import pytest
 from serving import Server, http_get, make_store, running
 
 from models.store import Store
-from service.console.files import FOLDER
+from service.console.files import FOLDER, read_files, read_page
 
 PAGE = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}  # as browsers send
 MOST_BYTES = 45_000
@@ -55,12 +55,31 @@ def test_a_browser_gets_the_page_and_all_that_the_page_names(served: Server) -> 
         assert http_get(str(page.url.join(address))).status_code == 200, address
 
 
+def assert_same_code(name: str, served: str) -> None:
+    """Fails unless a served file has all lines of its source in order, but for indentation and lines of comments."""
+    source = (FOLDER / name).read_text(encoding="utf-8")
+    if not name.endswith((".js", ".css")) or "vendor" in name:
+        assert served == source
+        return
+    lines = iter(line.lstrip() for line in source.splitlines())
+    for line in served.splitlines():
+        for left_out in iter(lambda: next(lines), line):
+            assert left_out.startswith(("//", "/*", "*")) or not left_out, left_out
+    assert all(line.startswith(("//", "/*", "*")) or not line for line in lines)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".js") and "vendor" not in name])
+def test_no_comment_or_indentation_is_sent(name: str) -> None:
+    served = read_files()[name].content.decode()
+    assert not re.search(r"^(\s|//|/\*|\*)", served, re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_each_file_comes_with_its_type_and_policy_and_only_once(served: Server, name: str) -> None:
     url = f"{served.url}/" if name == "index.html" else f"{served.url}/console/{name}"
     answer = http_get(url, headers=PAGE)
     assert answer.status_code == 200
-    assert answer.content == (FOLDER / name).read_bytes()
+    assert_same_code(name, answer.text)
     assert answer.headers["content-encoding"] == "gzip"
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("default-src 'self';")
@@ -116,8 +135,11 @@ def test_the_vendored_files_are_those_of_their_packages() -> None:
         assert hashlib.sha256((FOLDER / "vendor" / name).read_bytes()).hexdigest() == digest, source
 
 
+SERVED = {**read_files(), "index.html": read_page("", needs_key=False)}
+
+
 def compressed(*names: str) -> int:
-    return sum(len(gzip.compress((FOLDER / name).read_bytes(), 9, mtime=0)) for name in names)
+    return sum(len(gzip.compress(SERVED[name].content, 9, mtime=0)) for name in names)
 
 
 FIRST = ("app.js", "theme.js", "style.css", "icon.svg", "index.html")
@@ -131,7 +153,7 @@ def loaded(*begin: str) -> set[str]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            names = re.findall(r"^import .*?from '(\.[^']+)'", (FOLDER / name).read_text(), re.MULTILINE)
+            names = re.findall(r"^import (?:.*?from )?'(\.[^']+)'", (FOLDER / name).read_text(), re.MULTILINE)
             folder = (FOLDER / name).parent
             waiting += [str(folder.joinpath(one).resolve().relative_to(FOLDER)) for one in names]
     return found

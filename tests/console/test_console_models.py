@@ -73,6 +73,14 @@ def test_requests_per_second_follow_the_requests(console: Server, open_page: Ope
     wait_for(page, "cell => Number(cell.textContent) > 0", rate.element_handle())
 
 
+def test_the_list_alone_loads_the_overview_ahead(console: Server, open_page: OpenPage) -> None:
+    for place, expected in (("#/models", True), ("#/models/xor/drift", False)):
+        page = open_page(f"{console.url}/{place}").page
+        page.wait_for_timeout(1500)
+        loaded = page.evaluate("performance.getEntriesByType('resource').map(({ name }) => name)")
+        assert any(name.endswith("views/model.js") for name in loaded) is expected, place
+
+
 def test_problems_of_the_store_and_an_empty_store_are_told(tmp_path: Path, open_page: OpenPage) -> None:
     store = make_store(tmp_path)
     store.publish("price", CHECKPOINTS["price"]).path.write_bytes(b"no checkpoint")

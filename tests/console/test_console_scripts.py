@@ -131,6 +131,19 @@ def test_quantiles_are_those_of_prometheus(scripts: Any, tmp_path: Path) -> None
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("watched", ["", "m0", "nobody"])
+def test_the_watched_model_is_kept_beside_the_busiest(scripts: Any, watched: str) -> None:
+    text = "".join(f'axon_requests_total{{model="m{at}",status="200"}} {at + 1}\n' for at in range(60))
+    samples = scripts("metrics.js", "parse", text)
+    tick = scripts("metrics.js", "tickOf", samples, [], 2, 2, watched)
+    models = dict(tick["models"])
+    assert models[""]["requests"] == sum(range(1, 61))
+    assert models["m59"]["requests"] == 60
+    assert models[watched]["requests"] == {"": sum(range(1, 61)), "m0": 1, "nobody": 0}[watched]
+    assert tick["isCut"] is True
+    assert scripts("metrics.js", "tickOf", samples[:20], [], 2, 2, watched)["isCut"] is False
+
+
 def test_an_empty_histogram_has_no_quantile(scripts: Any) -> None:
     empty = "async () => (await import(new URL('console/lib/metrics.js', document.baseURI))).quantile(0.5, new Map())"
     assert scripts.page.evaluate(empty) is None
@@ -152,6 +165,7 @@ def tables() -> list[tuple[str, list[list[str]]]]:
         content = text.getvalue() + rng.choice(["", "\n", "\r\n\n"])
         lines = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
         made.append((content, [row for row in lines if row]))
+    made.append(('a,b\n"x"y,2\n"p,q"r"s,"3"\n', [["a", "b"], ["xy", "2"], ['p,qr"s', "3"]]))
     made.append(('a,b\n5" pipe,2\nplain,"x"\n', [["a", "b"], ['5" pipe', "2"], ["plain", "x"]]))
     return made
 
@@ -277,6 +291,25 @@ def test_gradient_descent_on_the_graph_learns_xor(scripts: Any) -> None:
 def test_a_value_is_written_as_python_reads_it(scripts: Any) -> None:
     value = {"a": None, "b": [True, False, 1, -0.5, 1e300], "quo'te\"": "line\nend\\ é 🙂 </script>"}
     assert ast.literal_eval(scripts("snippets.js", "python", value)) == value
+
+
+@pytest.mark.parametrize("value", [1_700_000_123, 123_456_789_012_345, -1_700_000_123, 0, -0.0, 12, -7_000])
+def test_a_whole_number_is_written_with_all_digits(scripts: Any, value: float) -> None:
+    written = scripts.page.evaluate(
+        """async ([value, negative]) => {
+            const { number } = await import(new URL('console/lib/format.js', document.baseURI));
+            return number(negative ? -0 : value, 4);
+        }""",
+        [value, math.copysign(1, value) < 0 and value == 0],
+    )
+    assert written == f"{int(value):,}"
+
+
+@pytest.mark.parametrize("digits", [2, 3, 4, 6])
+@pytest.mark.parametrize("value", [1700000123.4, -2.5e12 / 3, 3.21987654e-7, 0.123456789, 98765.4321, 1 / 3e5, 3e-7])
+def test_a_number_has_the_digits_that_are_asked_for(scripts: Any, value: float, digits: int) -> None:
+    written = float(scripts("format.js", "number", value, digits).replace(",", ""))
+    assert written == float(f"{value:.{digits - 1}e}")
 
 
 @pytest.mark.parametrize("span", [(0, 1), (4.3, 7.9), (-3, 1000), (0, 1e-6), (-5e8, 7e8)])

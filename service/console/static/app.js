@@ -63,7 +63,7 @@ function KeyForm() {
     <p class="muted">This server asks for a key. The key stays in this tab and goes to this server alone.</p>
     <label class="field">Key<input ref=${field} type="password" autocomplete="off" spellcheck=${false}
       value=${given} onInput=${(event) => setGiven(event.target.value)} /></label>
-    ${apiKey.refused && html`<p class="notice bad" role="alert">The server does not know this key.</p>`}
+    ${apiKey.refused && html`<p class="notice bad" role="alert">${apiKey.refused}</p>`}
     <div><button class="button primary">Use this key</button></div>
   </form>`;
 }
@@ -129,6 +129,10 @@ function Shell() {
     return () => removeEventListener('hashchange', follow);
   }, []);
   const { view, model, parameters } = route;
+  useEffect(() => {
+    const timer = view === 'models' && setTimeout(() => TABS.model[1]().catch(() => {}), 1000); // most people open it next
+    return () => clearTimeout(timer);
+  }, [view]);
   const place = `${view} ${model ?? ''}`;
   useEffect(() => {
     const title = model ?? PAGES[view]?.[0] ?? (view ? 'Models' : 'Not found');
@@ -139,7 +143,12 @@ function Shell() {
     }
     seen.current = place;
   }, [place]);
-  const locked = apiKey.refused || (apiKey.needed && !apiKey.value);
+  const locked = Boolean(apiKey.refused || (apiKey.needed && !apiKey.value));
+  const wasLocked = useRef(locked);
+  useEffect(() => {
+    if (wasLocked.current && !locked) main.current.focus({ preventScroll: true }); // the form that had the focus is gone
+    wasLocked.current = locked;
+  }, [locked]);
   const link = (name, href, text) => html`<a href=${href} aria-current=${name === view || (name === 'models' && model)
     ? 'page' : undefined}>${text}</a>`;
   return html`
@@ -160,4 +169,3 @@ function Shell() {
 const place = document.getElementById('app');
 place.replaceChildren(); // the page shows the bar before this script is there
 render(html`<${Shell} />`, place);
-setTimeout(() => TABS.model[1]().catch(() => {}), 1000); // the view that most people open next

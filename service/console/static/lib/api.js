@@ -11,15 +11,24 @@ const tell = (name) => events.dispatchEvent(new Event(name));
 /** The state of the connection: `lost`, and the seconds until the next try. */
 export const connection = { lost: false, wait: 0 };
 
-/** The API key of this tab, which ends with the tab. */
+let kept = null; // the key, where the browser keeps no data of sites: until the page is left
+
+/** The API key of this tab, which ends with the tab. `refused`: why a key cannot be used, or nothing. */
 export const apiKey = {
   needed: document.documentElement.dataset.keys === 'needed',
-  refused: false,
-  get value() { return sessionStorage.getItem(KEY); },
+  refused: '',
+  get value() {
+    try { return sessionStorage.getItem(KEY); } catch { return kept; }
+  },
   set value(given) {
-    if (given) sessionStorage.setItem(KEY, given);
-    else sessionStorage.removeItem(KEY);
-    apiKey.refused = false;
+    apiKey.refused = /[^ -~]/.test(given ?? '') ? 'A key has letters, digits and marks of ASCII alone: copy the key again.' : '';
+    if (!apiKey.refused) { // no header can hold another character, and fetch would fail as if the server were away
+      kept = given;
+      try {
+        if (given) sessionStorage.setItem(KEY, given);
+        else sessionStorage.removeItem(KEY);
+      } catch { /* `kept` holds it */ }
+    }
     tell('key');
   },
 };
@@ -65,13 +74,18 @@ function untilBack() {
 /** Waits until the server answers; true if it did not answer at once. */
 export const restored = () => fetch(address('health/live'), { cache: 'no-store' }).then(() => false, () => untilBack().then(() => true));
 
+/** Returns a document; a whole number beyond 2^53, such as a label of 64 bits, as the text that stands there. */
+const parsed = (text) => JSON.parse(text, /(?<![\d.])\d{16}/.test(text)
+  ? (_, value, { source } = {}) => (Number.isInteger(value) && !Number.isSafeInteger(value) && /^-?\d+$/.test(source) ? source : value) : undefined);
+const json = async (response) => parsed(await response.text());
+
 async function problemOf(response) {
   let document = {};
   try { document = await response.json(); } catch { /* an answer of a proxy: the status says it */ }
   if (typeof document.error === 'string') document = { detail: document.error };
   if (response.status === 401) {
     apiKey.needed = true;
-    apiKey.refused = Boolean(apiKey.value);
+    apiKey.refused = apiKey.value ? 'The server does not know this key.' : '';
     tell('key');
   }
   return new ApiError(response.status, document);
@@ -97,11 +111,11 @@ async function ask(path, { patient = false, headers = {}, ...options }, read) {
   }
 }
 
-/** Sends a request and returns the `Response`; throws an ApiError for an error answer. */
-export const send = (path, options = {}) => ask(path, options, (response) => response);
+/** Sends a request and returns what `read` makes of the `Response`; throws an ApiError for an error answer. */
+export const send = (path, options = {}, read = (response) => response) => ask(path, options, read);
 
 /** Returns the JSON answer to a GET; waits while the server is away. */
-export const get = (path, options = {}) => ask(path, { patient: true, ...options }, (response) => response.json());
+export const get = (path, options = {}) => ask(path, { patient: true, ...options }, json);
 
 /** Returns the answer to a GET as text. */
 export const text = (path, { accept = 'text/plain', ...options } = {}) =>
@@ -115,5 +129,5 @@ export function post(path, body, { headers = {}, ...options } = {}) {
     body: plain ? body : JSON.stringify(body),
     headers: plain ? headers : { 'Content-Type': 'application/json', ...headers },
     ...options,
-  }, (response) => response.json());
+  }, json);
 }

@@ -1,14 +1,7 @@
 // Charts of several views: bars of probabilities and of reasons, lines over time, two distributions over each other.
 import { html, useEffect, useState } from '../vendor/preact.js';
 import { number, percent, shown } from './format.js';
-
-// The styles come with the first of these views, before anything of them is drawn.
-await new Promise((done) => {
-  const sheet = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: new URL('../views.css', import.meta.url) });
-  sheet.onload = done;
-  sheet.onerror = done;
-  document.head.append(sheet);
-});
+import './styles.js';
 
 /** Writes a probability with a fixed number of decimals, so that nothing moves while it changes. */
 export const chance = (share) => `${(100 * share).toFixed(1)} %`;

@@ -12,11 +12,11 @@ export function delimiterOf(line) {
 /** Returns the cells of a record. */
 export function cellsOf(record, delimiter) {
   const mark = delimiter === '|' ? '\\|' : delimiter;
-  const cell = new RegExp(`(?:"((?:[^"]|"")*)"|([^${mark}]*))(${mark}|$)`, 'y');
+  const cell = new RegExp(`(?:"((?:[^"]|"")*)"([^${mark}]*)|([^${mark}]*))(${mark}|$)`, 'y');
   const cells = [];
   for (let more = true; more;) {
-    const [, inner, plain, end] = cell.exec(record);
-    cells.push(inner === undefined ? plain : inner.replaceAll('""', '"'));
+    const [, inner, behind, plain, end] = cell.exec(record);
+    cells.push(inner === undefined ? plain : inner.replaceAll('""', '"') + behind);
     more = end !== '';
   }
   return cells;

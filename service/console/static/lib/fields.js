@@ -1,9 +1,9 @@
 // Fields of a form, one for each column of a model, and the rows with which a form begins.
 import { html, useState } from '../vendor/preact.js';
-import { number, plural } from './format.js';
+import { dayText, number, plural } from './format.js';
 import { Distribution } from './small-charts.js';
 
-const DAY = 86_400_000;
+const DAY = 86_400_000; // ms
 const MOST_OPTIONS = 200; // of a list; a column with more categories has a text field
 let fields = 0;
 
@@ -26,8 +26,10 @@ export function stepOf([low, high]) {
   return [5, 2, 1].map((step) => step * power).find((step) => (high - low) / step >= 100) ?? power;
 }
 
+/** Returns a date as a cell of a row. */
+const dateCell = (days, hours) => `${dayText(days, hours)}${hours ? 'Z' : ''}`;
+const firstCell = ({ kind, categories, mean, parts }) => (kind === 'date' ? dateCell(mean, parts.includes('hour')) : categories?.[0] ?? mean);
 const acceptsGaps = ({ missing, fill }) => (missing && missing !== 'refuse') || (fill !== null && fill !== undefined);
-const dayText = (days, hours) => new Date(Math.round(days * DAY)).toISOString().slice(0, hours ? 19 : 10);
 const daysOf = (text) => Date.parse(/T\d\d:\d\d(:\d\d(\.\d+)?)?$/.test(text) ? `${text}Z` : text) / DAY;
 
 /** A number or a date: a slider over the range of training, and a field for any other value. */
@@ -45,7 +47,7 @@ function Measure({ id, column, value, change, described }) {
   };
   const kept = value === null || value === undefined ? '' : isDate ? dayText(daysOf(String(value)) || 0, hours) : String(value);
   const step = range && (isDate ? 1 : stepOf(range));
-  const slid = ({ target }) => change(isDate ? `${dayText(Number(target.value), hours)}${hours ? 'Z' : ''}` : Number(Number(target.value).toPrecision(12)));
+  const slid = ({ target }) => change(isDate ? dateCell(Number(target.value), hours) : Number(Number(target.value).toPrecision(12)));
   return html`${range && html`<input type="range" min=${Math.floor(range[0] / step) * step} max=${Math.ceil(range[1] / step) * step}
       step=${step} value=${isDate ? daysOf(String(value)) || range[0] : value ?? range[0]} aria-label=${`${column.name}, slider`}
       aria-valuetext=${isDate ? kept : undefined} disabled=${value === null} onInput=${slid} />`}
@@ -82,7 +84,7 @@ export function Field({ column, value, typical, change, fault, counted }) {
     ${column.kind !== 'categorical' && (counted ? html`<${Distribution} of=${counted} width=${300} height=${22} />` : counted === null && html`<div class="bars-place"></div>`)}
     <div class="row"><${Cell} id=${id} column=${column} value=${value} change=${change} described=${described} />
       ${acceptsGaps(column) && html`<label class="check"><input type="checkbox" checked=${value === null} aria-label=${`${column.name} is missing`}
-        onChange=${(event) => change(event.target.checked ? null : typical ?? column.categories?.[0] ?? column.mean)} />missing</label>`}</div>
+        onChange=${(event) => change(event.target.checked ? null : typical ?? firstCell(column))} />missing</label>`}</div>
     ${fault && html`<p id=${described} class="fault">${fault}</p>`}</div>`;
 }
 

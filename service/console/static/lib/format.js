@@ -7,9 +7,9 @@ const passed = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 /** Writes a number with a few significant digits: `0.9667`, `1,234`, `3.2e-7`. */
 export function number(x, digits = 4) {
   if (x === null || x === undefined || Number.isNaN(x)) return '–';
-  if (Number.isInteger(x) && Math.abs(x) < 1e9) return counts.format(x);
+  if (Number.isInteger(x) && Math.abs(x) < 1e15) return counts.format(x + 0); // + 0: a negative zero is 0
   const size = Math.abs(x);
-  if (size >= 1e9 || size < 1e-4) return x.toExponential(Math.min(digits, 3) - 1).replace('e+', 'e');
+  if (size >= 1e9 || size < 1e-4) return Number(x.toPrecision(digits)).toExponential().replace('e+', 'e');
   return x.toLocaleString('en', { maximumSignificantDigits: digits });
 }
 
@@ -37,6 +37,9 @@ export function seconds(s) {
   if (s < 1e-3) return `${number(1e6 * s, 3)} µs`;
   return s < 1 ? `${number(1e3 * s, 3)} ms` : `${number(s, 3)} s`;
 }
+
+/** Writes days since 1970 as a date in ISO 8601, with the time of day if `hours` is true. */
+export const dayText = (days, hours) => new Date(Math.round(days * 86_400_000)).toISOString().slice(0, hours ? 19 : 10);
 
 /** Writes a moment in the reader's time zone. */
 export const dateTime = (iso) => moments.format(new Date(iso));

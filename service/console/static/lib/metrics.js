@@ -45,7 +45,7 @@ export const NAMES = ['axon_requests_total', 'axon_rows_total', 'axon_request_se
 
 const none = () => ({ requests: 0, refused: 0, failed: 0, rows: 0, batches: 0, batchRows: 0, seconds: new Map(), sizes: new Map() });
 const add = (map, key, value) => map.set(key, (map.get(key) ?? 0) + value);
-const BUSIEST = 32; // models of a tick that are kept, besides all together
+const BUSIEST = 32; // models of a tick that are kept, besides the one that is watched
 
 function countIn(figures, name, labels, increase) {
   if (name === 'axon_requests_total') {
@@ -59,10 +59,13 @@ function countIn(figures, name, labels, increase) {
   else if (name === 'axon_batch_rows_bucket') add(figures.sizes, INFINITE[labels.le] ?? Number(labels.le), increase);
 }
 
-/** Returns what happened between two scrapes: the figures by model (`''`: of all), and the gauges of now. */
-export function tickOf(samples, before, time, seconds) {
+/**
+ * Returns what happened between two scrapes: the figures by model (`''`: of all), and the gauges of now. A model that is
+ * not there had no requests, or is among those that were left out, if `isCut` is true.
+ */
+export function tickOf(samples, before, time, seconds, watched = '') {
   const since = increases(before);
-  const models = new Map([['', none()]]);
+  const models = new Map([['', none()], [watched, none()]]);
   const gauges = { queue: 0, workers: 0, up: 0, starts: 0, bytes: 0 };
   for (const sample of samples) {
     const { name, labels, value } = sample;
@@ -81,5 +84,6 @@ export function tickOf(samples, before, time, seconds) {
     }
   }
   const busiest = [...models].sort(([, a], [, b]) => b.requests - a.requests).slice(0, BUSIEST);
-  return { time, seconds, models: new Map([['', models.get('')], ...busiest]), ...gauges };
+  const kept = new Map([...['', watched].map((name) => [name, models.get(name)]), ...busiest]);
+  return { time, seconds, models: kept, isCut: kept.size < models.size, ...gauges };
 }

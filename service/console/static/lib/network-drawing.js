@@ -38,12 +38,13 @@ const isSmall = ({ stages }) => {
 
 /** Returns the columns of units and the parameters of a small network, in the order of the arrow keys. */
 function unitsOf(network, { before, stages }, member) {
+  const columns = [stages[0].linear.in_features, ...stages.map(({ linear }) => linear.out_features)];
+  const outputs = network.outputs?.slice(-columns.at(-1)); // one unit for two classes gives the second one
   const unitName = (column, at) => {
     if (column === 0) return nameOf(network.inputs, at, 'input');
-    if (column === stages.length) return nameOf(network.outputs, at, 'output');
+    if (column === stages.length) return nameOf(outputs, at, 'output');
     return `unit ${at + 1} of layer ${column}`;
   };
-  const columns = [stages[0].linear.in_features, ...stages.map(({ linear }) => linear.out_features)];
   const parts = []; // { column, unit, from, value, text }; `from` is null for what belongs to the unit itself
   const own = (layer, column) => layer.tensors.forEach((tensor) => {
     const values = memberOf(tensor, member, network.members);

@@ -4,6 +4,9 @@ import { get } from './api.js';
 
 const IDLE_SHARE = 20; // pauses between two polls, in lengths of a poll
 
+/** Returns the name of the version that a detail is about, so that each answer fits the detail's columns and classes. */
+export const exactly = ({ name, version }) => `${name}@${version}`;
+
 /** Returns the address of a model's view within the page. */
 export const modelPath = (id, tab = '') => `#/models/${encodeURIComponent(id)}${tab && `/${tab}`}`;
 
@@ -32,21 +35,35 @@ export function Copy({ text, label = 'Copy' }) {
   return html`<button class="button small" onClick=${copy}>${said || label}</button>`;
 }
 
+/**
+ * Calls `read(signal)` now, and again after a pause, while the page is seen. Returns a function that ends the calls.
+ * `pauseOf` gets the ms that a call took, and returns those of the pause; 0 if there is no next call.
+ */
+export function poll(read, pauseOf) {
+  const stop = new AbortController();
+  const { signal } = stop;
+  let timer;
+  const turn = async () => {
+    if (document.hidden) {
+      document.addEventListener('visibilitychange', turn, { once: true, signal });
+      return;
+    }
+    const began = performance.now();
+    await read(signal);
+    const pause = pauseOf(performance.now() - began);
+    if (pause && !signal.aborted) timer = setTimeout(turn, pause);
+  };
+  turn();
+  return () => { stop.abort(); clearTimeout(timer); };
+}
+
 /** Loads a path, again and again if `every` (ms) is given. Returns `{ data, error, reload }`. */
 export function useGet(path, every = 0) {
   const [state, setState] = useState({ path: null, data: null, error: null });
   const [turn, setTurn] = useState(0);
   useEffect(() => {
     if (!path) return undefined;
-    const stop = new AbortController();
-    const { signal } = stop;
-    let timer;
-    const load = async () => {
-      if (document.hidden) {
-        document.addEventListener('visibilitychange', load, { once: true, signal });
-        return;
-      }
-      const began = performance.now();
+    return poll(async (signal) => {
       try {
         const data = await get(path, { signal });
         if (signal.aborted) return;
@@ -55,10 +72,7 @@ export function useGet(path, every = 0) {
         if (signal.aborted) return;
         setState((old) => ({ path, data: old.path === path ? old.data : null, error }));
       }
-      if (every && !signal.aborted) timer = setTimeout(load, Math.max(every, IDLE_SHARE * (performance.now() - began)));
-    };
-    load();
-    return () => { stop.abort(); clearTimeout(timer); };
+    }, (took) => every && Math.max(every, IDLE_SHARE * took));
   }, [path, every, turn]);
   const current = state.path === path ? state : { data: null, error: null };
   return { data: current.data, error: current.error, reload: () => setTurn((n) => n + 1) };

@@ -5,46 +5,62 @@ import { Records, cellsOf, quoted } from './csv.js';
 const ROWS = 4000; // of a request
 const CHARACTERS = 1 << 20;
 const TRIES = 60; // of a request that meets a busy or absent server, a second apart
-const PASSING = [0, 429, 503];
+const PASSING = [0, 429, 502, 503];
+const HOPELESS = 6; // refusals before the first answer, after which the whole file is refused
 const pause = () => new Promise((done) => { setTimeout(done, 1000); });
+const NOT_CSV = /^The body is not CSV: line \d+: /; // a line of the request, not of the file
+const halves = (places) => [places.slice(places.length >> 1), places.slice(0, places.length >> 1)];
 
-/** Scores rows of a table. Returns the header and the lines of the answers, and the faults by place in `rows`. */
-async function scoreRows({ model, level, signal, job, versions }, head, rows) {
+/**
+ * Scores rows of a table. Returns the header and the lines of the answers, and the faults by place in `rows`.
+ * `job.answered` and `job.refusals` hold for the whole file: the server refuses a file with a wrong header as it refuses
+ * a row that is not CSV, so faults belong to rows only when some row was answered.
+ */
+async function scoreRows(job, head, rows) {
+  const { version, level, signal } = job;
   const lines = Array(rows.length);
   const faults = new Map();
   let header = null;
-  const waiting = [rows.map((_, at) => at)];
+  const waiting = [{ places: rows.map((_, at) => at), isAgain: false }]; // the last one is next
+  const wait = (isAgain, ...parts) => parts.forEach((places) => places.length && waiting.push({ places, isAgain }));
+  const blame = (at, text) => faults.set(at, faults.has(at) ? `${faults.get(at)}; ${text}` : text);
+  const refused = (error) => {
+    if (!job.answered && (job.refusals += 1) >= HOPELESS) throw error;
+  };
   for (let tries = 0; waiting.length;) {
-    const places = waiting.pop();
+    const { places, isAgain } = waiting.pop();
     const body = `${[head, ...places.map((at) => rows[at])].join('\n')}\n`;
     try {
-      const response = await send(`predict?model=${encodeURIComponent(model)}${level ? `&intervals=${level}` : ''}`, {
-        method: 'POST', body, signal, headers: { 'Content-Type': 'text/csv', Accept: 'text/csv', 'X-Axon-Sticky': job },
-      });
-      versions.add(response.headers.get('X-Axon-Model'));
-      const [first, ...answers] = new Records(',').take(await response.text(), true);
+      const text = await send(`predict?model=${encodeURIComponent(version)}${level ? `&intervals=${level}` : ''}`, {
+        method: 'POST', body, signal, headers: { 'Content-Type': 'text/csv', Accept: 'text/csv' },
+      }, (response) => response.text());
+      const [first, ...answers] = new Records(',').take(text, true);
       if (answers.length !== places.length) throw new Error(`${answers.length} answers came for ${places.length} rows.`);
       header = first.text;
       places.forEach((at, i) => { lines[at] = answers[i].text; });
+      job.answered = true;
       tries = 0;
     } catch (error) {
       if (signal.aborted) throw error;
-      const wrong = (error.errors ?? []).filter(({ row }) => Number.isInteger(row) && row < places.length);
-      if (PASSING.includes(error.status) && (tries += 1) < TRIES) {
-        waiting.push(places);
+      const { status, errors = [] } = error;
+      const wrong = errors.filter(({ row }) => Number.isInteger(row) && row < places.length);
+      if (PASSING.includes(status) && (tries += 1) < TRIES) {
+        wait(isAgain, places);
         await pause();
         signal.throwIfAborted();
-      } else if (error.status === 413 && places.length > 1) {
-        const half = places.length >> 1;
-        waiting.push(places.slice(half), places.slice(0, half));
       } else if (wrong.length) {
-        for (const { row, column, message } of wrong) {
-          const told = faults.get(places[row]);
-          const text = column ? `${column}: ${message}` : message;
-          faults.set(places[row], told ? `${told}; ${text}` : text);
-        }
-        const sound = places.filter((at) => !faults.has(at));
-        if (sound.length) waiting.push(sound);
+        const told = wrong.map(({ row, column, message }) => [places[row], column ? `${column}: ${message}` : message]);
+        refused(new Error(`None of the first rows can be scored: ${told[0][1]}`));
+        told.forEach(([at, text]) => blame(at, text));
+        const sound = places.filter((at) => !faults.has(at)); // the server tells some faults of many: not all rows again and again
+        wait(true, ...(isAgain && job.answered ? halves(sound) : [sound]));
+      } else if (status === 413 && places.length > 1) wait(isAgain, ...halves(places));
+      else if (status === 422 || status === 504 || (status === 413 && job.answered)) {
+        const reason = error.message.replace(NOT_CSV, 'not CSV: ');
+        job.fault ??= reason === error.message ? error : new Error(`None of the first rows can be scored: ${reason}`);
+        refused(job.fault);
+        if (places.length === 1) blame(places[0], reason);
+        else wait(isAgain, ...(job.answered || status === 504 ? halves(places) : [places.slice(1), places.slice(0, 1)]));
       } else throw error;
     }
   }
@@ -52,30 +68,33 @@ async function scoreRows({ model, level, signal, job, versions }, head, rows) {
 }
 
 /**
- * Scores a CSV file, with the intervals of a level. Returns the file with columns added as a Blob, the number of rows,
- * the faults by row from 1, and the versions that answered: more than one, if one was published meanwhile.
+ * Scores a CSV file by one version, with the intervals of a level. Returns the file with columns added as a Blob, the
+ * number of rows, and the faults by row from 1.
  */
-export async function scoreCsv(file, { model, level, signal, progress, rowsOfRequest = ROWS }) {
-  const decoder = new TextDecoder('utf-8', { fatal: true });
+export async function scoreCsv(file, { version, level, signal, progress, rowsOfRequest = ROWS }) {
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   const decoded = (...given) => {
     try { return decoder.decode(...given); } catch { throw new Error('The file is not text in UTF-8.'); }
   };
-  const to = { model, level, signal, job: crypto.getRandomValues(new Uint32Array(1))[0].toString(36), versions: new Set() };
+  const job = { version, level, signal, answered: false, refusals: 0, fault: null };
   const records = new Records();
   const reader = file.stream().getReader();
   const [lines, faults] = [[], new Map()];
-  let [head, header, batch, size, bytes] = [null, null, [], 0, 0];
+  let [mark, head, header, batch, size, bytes] = [null, null, null, [], 0, 0]; // `mark`: the byte order mark, or nothing
   const flush = async () => {
     const at = lines.length;
     const sound = batch.flatMap(({ cells }, i) => (cells === head.cells ? [i] : []));
     batch.forEach(({ cells }, i) => cells === head.cells
       || faults.set(at + i + 1, `the row has ${cells} cells where the first line has ${head.cells}`));
     const answers = sound.length
-      ? await scoreRows(to, head.text, sound.map((i) => batch[i].text)) : { lines: [], faults: new Map() };
+      ? await scoreRows(job, head.text, sound.map((i) => batch[i].text)) : { lines: [], faults: new Map() };
     header ??= answers.header;
     answers.faults.forEach((text, place) => faults.set(at + sound[place] + 1, text));
     const answered = new Map(sound.map((i, place) => [i, answers.lines[place]]));
-    batch.forEach(({ text, cells }, i) => lines.push([cells === head.cells ? text : aligned(text, head.cells, records.delimiter), answered.get(i)]));
+    batch.forEach(({ text }, i) => { // a row that was not answered may not be CSV, and must not break the lines behind it
+      const answer = answered.get(i);
+      lines.push(answer === undefined ? [...aligned(text, head.cells, records.delimiter), answer] : [text, [], answer]);
+    });
     [batch, size] = [[], 0];
     progress({ bytes, rows: lines.length, faults: faults.size });
   };
@@ -94,32 +113,38 @@ export async function scoreCsv(file, { model, level, signal, progress, rowsOfReq
       const { done, value } = await reader.read();
       signal.throwIfAborted();
       bytes += value?.length ?? 0;
-      await take(records.take(done ? decoded() : decoded(value, { stream: true }), done));
+      let text = done ? decoded() : decoded(value, { stream: true });
+      if (mark === null && text) {
+        mark = text[0] === '\uFEFF' ? text[0] : '';
+        text = text.slice(mark.length);
+      }
+      await take(records.take(text, done));
       if (done) break;
     }
   } finally { reader.cancel().catch(() => {}); }
   if (batch.length) await flush();
   if (!lines.length) throw new Error('The file has no rows: the first line names the columns, and a row follows.');
-  return { blob: joined(head, header, lines, faults, records.delimiter), rows: lines.length, faults, versions: [...to.versions] };
+  if (job.fault && !job.answered) throw job.fault;
+  return { blob: joined(mark, head, header, lines, faults, records.delimiter), rows: lines.length, faults };
 }
 
-/** Returns a record with as many cells as the first line, so that the cells behind it stand in their columns. */
+/** Returns a record with as many cells as the first line, so that answers stand in their columns; and the surplus cells. */
 const aligned = (text, width, delimiter) => {
   const cells = cellsOf(text, delimiter);
-  return Array.from({ length: width }, (_, at) => quoted(cells[at] ?? '', delimiter)).join(delimiter);
+  return [Array.from({ length: width }, (_, at) => quoted(cells[at] ?? '', delimiter)).join(delimiter), cells.slice(width)];
 };
 
-/** Returns the file with the answers behind each row, and a column of faults if there are any. */
-function joined(head, header, lines, faults, delimiter) {
+/** Returns the file with the answers behind each row, and a column of faults if there are any; surplus cells come last. */
+function joined(mark, head, header, lines, faults, delimiter) {
   const taken = new Set(cellsOf(head.text, delimiter));
   const free = (name) => (taken.has(name) ? free(`${name}_2`) : name);
   const names = header ? cellsOf(header, ',') : ['prediction'];
   const added = faults.size ? [...names, 'error'] : names;
   const row = (text, cells) => `${text}${delimiter}${cells.map((cell) => quoted(cell, delimiter)).join(delimiter)}\r\n`;
-  const parts = [row(head.text, added.map(free))];
-  lines.forEach(([text, answer], at) => {
+  const parts = [mark, row(head.text, added.map(free))];
+  lines.forEach(([text, surplus, answer], at) => {
     const cells = answer === undefined ? names.map(() => '') : cellsOf(answer, ',');
-    parts.push(row(text, faults.size ? [...cells, faults.get(at + 1) ?? ''] : cells));
+    parts.push(row(text, faults.size ? [...cells, faults.get(at + 1) ?? '', ...surplus] : cells));
   });
   return new Blob(parts, { type: 'text/csv' });
 }

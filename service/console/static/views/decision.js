@@ -5,17 +5,17 @@ import { chance, colourOf, rgbOf, useTheme } from '../lib/charts.js';
 import { Form, rangeOf, typicalRow } from '../lib/fields.js';
 import { number, shown } from '../lib/format.js';
 import { latest, useReturns } from '../lib/latest.js';
-import { Empty, Failure, Loading, modelPath, useGet } from '../lib/parts.js';
+import { Empty, Failure, Loading, exactly, modelPath, useGet } from '../lib/parts.js';
 import { coordinate, gridRows, pixels, points, sideFor, widened } from '../lib/surface.js';
 
 const place = (id) => `models/${encodeURIComponent(id)}`;
 const isPlane = ({ kind }) => kind === 'numeric';
 
-/** Asks a model about all points of the plane, in one request; a server with a lower limit gets fewer points. */
-async function ask({ model, columns, row, x, y, ranges }) {
+/** Asks a version about all points of the plane, in one request; a server with a lower limit gets fewer points. */
+async function ask({ version, columns, row, x, y, ranges }) {
   for (let side = sideFor(columns.length); ; side >>= 1) {
     try {
-      return { side, ...await post('predict', { model, instances: gridRows({ columns, row, x, y, ranges, side }) }) };
+      return { side, ...await post('predict', { model: version, instances: gridRows({ columns, row, x, y, ranges, side }) }) };
     } catch (error) {
       if (error.status !== 413 || side < 12) throw error;
     }
@@ -43,7 +43,8 @@ function Legend({ classes, found, values }) {
 const ofTarget = (answer, targets, target) => (targets ? { ...answer, predictions: answer.predictions.map((values) => values[targets.indexOf(target)]) } : answer);
 
 function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target }) {
-  const question = useMemo(() => ({ model, columns, row, x, y, ranges }), [model, columns, row, x, y, ranges]);
+  const version = exactly(detail);
+  const question = useMemo(() => ({ version, columns, row, x, y, ranges }), [version, columns, row, x, y, ranges]);
   const { answer: whole, error } = usePlane(question);
   const theme = useTheme();
   const canvas = useRef();
@@ -75,7 +76,7 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target
     choose(limit(i + right) + side * limit(j + up));
   };
   const here = found[at];
-  const told = classes ? `${shown(classes[here.at])}, ${chance(here.value)}` : number(here.value, 4);
+  const told = classes ? `${shown(classes[here.at])}${detail.architecture.output === 'step' ? '' : `, ${chance(here.value)}`}` : number(here.value, 4);
   const share = (value, [low, high]) => (100 * (value - low)) / (high - low);
   const box = { left: `${share(inner[0][0], xs)}%`, right: `${100 - share(inner[0][1], xs)}%`, bottom: `${share(inner[1][0], ys)}%`, top: `${100 - share(inner[1][1], ys)}%` };
   const values = classes ? [] : [Math.min(...answer.predictions), Math.max(...answer.predictions)];

@@ -1,5 +1,5 @@
 // How far the rows that a model answers have moved from training: a verdict, then each column with both distributions.
-import { html, useState } from '../vendor/preact.js';
+import { html, useRef, useState } from '../vendor/preact.js';
 import { TwoDistributions } from '../lib/charts.js';
 import { ago, count, dateTime, number, percent, plural, words } from '../lib/format.js';
 import { Failure, Loading, useGet } from '../lib/parts.js';
@@ -18,7 +18,7 @@ function Verdict({ data, chosen, choose }) {
   const [tone, title] = VERDICTS[data.verdict] ?? ['warn', data.verdict];
   const rows = data.current?.rows ?? 0;
   const described = data.window && data[data.window];
-  return html`<section class=${`notice ${tone} verdict`} aria-labelledby="verdict" role="status"><h2 id="verdict">${title}</h2><p>${data.reason}</p>
+  return html`<section class=${`notice ${tone} verdict`} aria-labelledby="verdict"><div role="status"><h2 id="verdict">${title}</h2></div><p>${data.reason}</p>
     ${described && html`<p class="muted">${data.window === 'last' ? 'The last complete window' : 'The window that still grows'}: <${Window} window=${described} />.
       Compared with ${plural(data.training_rows, 'row')} of training.</p>`}
     ${data.verdict === 'too_few_rows' && html`<label class="field">${count(rows)} of ${LEAST_ROWS} rows
@@ -65,10 +65,12 @@ function Variables({ variables }) {
 /** The view of a model's drift. */
 export default function DriftView({ model }) {
   const [chosen, choose] = useState('');
-  const { data, error, reload } = useGet(`models/${encodeURIComponent(model)}/drift${chosen && `?window=${chosen}`}`, EVERY);
+  const { data: found, error, reload } = useGet(`models/${encodeURIComponent(model)}/drift${chosen && `?window=${chosen}`}`, EVERY);
+  const shown = useRef(null); // the last document stays while that of the other window is loaded
+  const data = shown.current = found ?? shown.current;
   if (error && !data) return html`<${Failure} error=${error} retry=${reload} />`;
   if (!data) return html`<${Loading} lines=${12} />`;
-  const variables = [...data.features, ...data.predictions.map((one) => ({ ...one, isPrediction: true }))];
-  return html`<div class="stack"><${Verdict} data=${data} chosen=${chosen} choose=${choose} />
+  const variables = [...data.predictions.map((one) => ({ ...one, isPrediction: true })), ...data.features]; // of many features some are left out
+  return html`<div class="stack">${error && html`<${Failure} error=${error} retry=${reload} />`}<${Verdict} data=${data} chosen=${chosen} choose=${choose} />
     ${variables.length > 0 && html`<${Variables} variables=${variables} />`}</div>`;
 }

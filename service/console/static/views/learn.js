@@ -1,10 +1,10 @@
 // The studies that were run, with their plots, and the computational graph of a small network.
 import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 import { send } from '../lib/api.js';
-import '../lib/charts.js';
 import { ago, dateTime, number, plural, shown } from '../lib/format.js';
 import { FIRST_WEIGHTS, PARAMETERS, network, step } from '../lib/graph.js';
 import { Failure, Loading, useGet } from '../lib/parts.js';
+import '../lib/styles.js';
 
 const ROWS = [[[0, 0], 0], [[0, 1], 1], [[1, 0], 1], [[1, 1], 0]];
 const RATE = 1;

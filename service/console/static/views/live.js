@@ -1,10 +1,10 @@
 // What the server does now and did in the last minutes, from its metrics.
-import { html, useEffect, useState } from '../vendor/preact.js';
+import { html, useEffect, useRef, useState } from '../vendor/preact.js';
 import { text } from '../lib/api.js';
 import { LineChart } from '../lib/charts.js';
 import { bytes, count, number, plural, seconds } from '../lib/format.js';
 import { NAMES, parse, quantile, tickOf } from '../lib/metrics.js';
-import { Failure, Loading } from '../lib/parts.js';
+import { Failure, Loading, poll } from '../lib/parts.js';
 
 const EVERY = 2000; // ms
 const KEPT = 150; // ticks: five minutes
@@ -14,41 +14,31 @@ const PATH = `metrics?${NAMES.map((name) => `name%5B%5D=${name}`).join('&')}`;
 const ticks = [];
 let last = null;
 
-function take(samples) {
+function take(samples, watched) {
   const time = performance.now();
   if (last) {
     const passed = (time - last.time) / 1000;
     const gap = ticks.length && passed > (2.5 * EVERY) / 1000;
     if (gap) ticks.push({ time: last.time + 1, models: null });
-    ticks.push(tickOf(samples, last.samples, time, passed));
+    ticks.push(tickOf(samples, last.samples, time, passed, watched));
     ticks.splice(0, Math.max(0, ticks.length - KEPT));
   }
   last = { samples, time };
 }
 
-/** Scrapes again and again while the page is seen. Returns the number of scrapes and the last error. */
-function useScrapes() {
-  const [state, setState] = useState({ scrapes: 0, error: null });
-  useEffect(() => {
-    const stop = new AbortController();
-    const { signal } = stop;
-    let timer;
-    const scrape = async () => {
-      if (document.hidden) return document.addEventListener('visibilitychange', scrape, { once: true, signal });
-      const began = performance.now();
-      try {
-        take(parse(await text(PATH, { signal })));
-        setState(({ scrapes }) => ({ scrapes: scrapes + 1, error: null }));
-      } catch (error) {
-        if (signal.aborted) return undefined;
-        setState(({ scrapes }) => ({ scrapes, error }));
-      }
-      timer = setTimeout(scrape, Math.max(EVERY / 4, EVERY - (performance.now() - began)));
-      return undefined;
-    };
-    scrape();
-    return () => { stop.abort(); clearTimeout(timer); };
-  }, []);
+/** Scrapes again and again while the page is seen, and keeps the figures of one model. Returns the last error. */
+function useScrapes(model) {
+  const watched = useRef();
+  watched.current = model;
+  const [state, setState] = useState({ error: null }); // another object after each scrape, so that the figures are drawn
+  useEffect(() => poll(async (signal) => {
+    try {
+      take(parse(await text(PATH, { signal })), watched.current);
+      setState({ error: null });
+    } catch (error) {
+      if (!signal.aborted) setState({ error });
+    }
+  }, (took) => Math.max(EVERY / 4, EVERY - took)), []);
   return state;
 }
 
@@ -71,28 +61,28 @@ function Tiles({ now, total }) {
   return html`<dl class="tiles"><${Tile} name="Workers" value=${`${count(now.up)} of ${count(now.workers)}`} isBad=${now.up < now.workers || !now.workers}
       note=${began > 0 ? `${plural(began, 'restart')} so far` : 'none restarted'} />
     <${Tile} name="Rows that wait" value=${count(now.queue)} />
-    <${Tile} name="Requests" value=${count(total((figures) => figures.requests))} note="since this page looks" />
+    <${Tile} name="Requests" value=${count(total((figures) => figures.requests))} note="of the last five minutes at most" />
     <${Tile} name="Refused, failed" value=${`${count(total((figures) => figures.refused))}, ${count(total((figures) => figures.failed))}`} isBad=${total((figures) => figures.failed) > 0} note="4xx, 5xx" />
     <${Tile} name="Memory" value=${bytes(now.bytes)} note="of all processes, shared pages in each" /></dl>`;
 }
 
 /** The view of the running server. */
 export default function LiveView() {
-  const { error } = useScrapes();
   const [model, setModel] = useState('');
+  const { error } = useScrapes(model);
   const shown = ticks.filter(({ models }) => models);
   const now = shown.at(-1);
   if (!now) return html`<h1>Live</h1>${error ? html`<${Failure} error=${error} />` : html`<${Loading} lines=${12} />`}`;
   const names = [...new Set(shown.flatMap(({ models }) => [...models.keys()]))].filter(Boolean).sort();
-  const figures = (tick) => tick.models.get(model) ?? NOTHING;
-  const total = (of) => shown.reduce((sum, tick) => sum + of(figures(tick)), 0);
+  const figures = ({ models, isCut }) => models && (models.get(model) ?? (isCut ? null : NOTHING)); // null: not known
+  const total = (of) => shown.reduce((sum, tick) => sum + of(figures(tick) ?? NOTHING), 0);
   const x = ticks.map(({ time }) => time);
   return html`<div class="stack"><div class="row spread"><h1>Live</h1><label class="field inline">Model
       <select value=${model} onChange=${(event) => setModel(event.target.value)}><option value="">all</option>${names.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label></div>
     ${error && html`<${Failure} error=${error} />`}
     <${Tiles} now=${now} total=${total} />
     <div class="charts">${CHARTS.map(([label, format, series]) => html`<div class="card"><${LineChart} label=${label} format=${format} formatX=${timeText} x=${x}
-      series=${series.map(([name, of]) => ({ name, values: ticks.map((tick) => (tick.models ? of(figures(tick), tick.seconds) : null)) }))} /></div>`)}
+      series=${series.map(([name, of]) => ({ name, values: ticks.map((tick) => figures(tick) && of(figures(tick), tick.seconds)) }))} /></div>`)}
       <div class="card"><${LineChart} label="Queue" format=${(value) => plural(Math.round(value), 'row')} formatX=${timeText} x=${x}
         series=${[{ name: 'waiting', values: ticks.map(({ models, queue }) => (models ? queue : null)) }]} /></div></div>
     <p class="muted">Measured every two seconds while this page is seen; the last five minutes. Percentiles are interpolated within the buckets of the histogram, as Prometheus does.</p></div>`;

@@ -1,10 +1,10 @@
 // One model version: its network, weights, columns, training and card, and other versions beside it.
 import { html, useEffect, useState } from '../vendor/preact.js';
 import { get } from '../lib/api.js';
-import { ago, count, dateTime, number, percent, plural, shares, shown, words } from '../lib/format.js';
+import { ago, count, dateTime, dayText, number, percent, plural, shares, shown, words } from '../lib/format.js';
 import { Markdown } from '../lib/markdown.js';
 import { NetworkDrawing } from '../lib/network-drawing.js';
-import { Failure, Loading, modelPath, useGet } from '../lib/parts.js';
+import { Failure, Loading, exactly, modelPath, useGet } from '../lib/parts.js';
 import { Curve, Distribution } from '../lib/small-charts.js';
 
 const SHOWN_COLUMNS = 40;
@@ -50,10 +50,10 @@ const namesOf = (parts) => [...new Set(parts.flatMap((part) => Object.keys(part 
 function TargetMetrics({ part, figures }) {
   const targets = Object.entries(figures);
   const names = namesOf(targets.map(([, own]) => own));
-  return html`<h3>By target, ${part}</h3><table class="table"><thead><tr><th scope="col">Target</th>${names.map((name) => html`
+  return html`<h3>By target, ${part}</h3><div class="scroll" tabindex="0" role="group" aria-label="Metrics by target"><table class="table"><thead><tr><th scope="col">Target</th>${names.map((name) => html`
     <th scope="col" class="right">${words(name)}</th>`)}</tr></thead>
     <tbody>${targets.slice(0, SHOWN_COLUMNS).map(([target, own]) => html`<tr><th scope="row">${target}</th>${names.map((name) => html`
-      <td class="right">${number(own[name])}</td>`)}</tr>`)}</tbody></table>
+      <td class="right">${number(own[name])}</td>`)}</tr>`)}</tbody></table></div>
     <p class="muted">${targets.length > SHOWN_COLUMNS ? `The first ${SHOWN_COLUMNS} of ${count(targets.length)} targets. ` : ''}In the unit of each target; above, errors are in its standard deviations.</p>`;
 }
 
@@ -107,7 +107,8 @@ const cell = (value) => (typeof value === 'string' ? value.replace('T00:00:00Z',
 function seenOf(column, counted) {
   if (column.categories) return `${plural(column.categories.length, 'category', 'categories')}: ${column.categories.slice(0, 4).join(', ')}${column.categories.length > 4 ? ', …' : ''}`;
   const low = counted?.minimum ?? column.minimum;
-  return low === null ? 'range unknown' : `${cell(low)} to ${cell(counted?.maximum ?? column.maximum)}`;
+  const told = (value) => cell(column.kind === 'date' && typeof value === 'number' ? dayText(value, column.parts.includes('hour')) : value);
+  return low === null ? 'range unknown' : `${told(low)} to ${told(counted?.maximum ?? column.maximum)}`;
 }
 
 function Columns({ model, training }) {
@@ -151,7 +152,8 @@ function Versions({ model }) {
   const [error, setError] = useState(null);
   useEffect(() => {
     const stop = new AbortController();
-    chosen.filter((version) => !loaded[version]).forEach((version) => get(`models/${encodeURIComponent(`${model.name}@${version}`)}`, { signal: stop.signal })
+    setError(null);
+    chosen.filter((version) => !loaded[version]).forEach((version) => get(`models/${encodeURIComponent(exactly({ ...model, version }))}`, { signal: stop.signal })
       .then((found) => setLoaded((old) => ({ ...old, [version]: found })), (fault) => stop.signal.aborted || setError(fault)));
     return () => stop.abort();
   }, [chosen]);
@@ -164,7 +166,7 @@ function Versions({ model }) {
         onChange=${() => toggle(version)} />${version}</label>`)}</fieldset>
     ${error && html`<${Failure} error=${error} />`}
     <div class="scroll" tabindex="0" role="group" aria-label="Versions side by side"><table class="table"><thead><tr><th scope="col">Version</th>${beside.map((one) => html`
-      <th scope="col" class="right"><a href=${modelPath(`${one.name}@${one.version}`)}>${one.version}</a></th>`)}</tr></thead>
+      <th scope="col" class="right"><a href=${modelPath(exactly(one))}>${one.version}</a></th>`)}</tr></thead>
       <tbody>${COMPARED.map(([name, of]) => html`<tr><th scope="row">${name}</th>${beside.map((one) => html`<td class="right">${of(one)}</td>`)}</tr>`)}
       ${names.map((name) => html`<tr><th scope="row">${words(name)}, test</th>${beside.map((one) => html`
         <td class="right">${number(one.metrics.test?.[name])}</td>`)}</tr>`)}</tbody></table></div>`;
@@ -176,10 +178,10 @@ const When = ({ of, children }) => (of.data ? children(of.data)
 
 /** The overview of a model version. */
 export default function ModelView({ model: id }) {
-  const place = `models/${encodeURIComponent(id)}`;
-  const model = useGet(place);
-  const network = useGet(`${place}/network`);
-  const training = useGet(`${place}/training`);
+  const model = useGet(`models/${encodeURIComponent(id)}`);
+  const place = model.data && `models/${encodeURIComponent(exactly(model.data))}`; // not `id`: a version may come meanwhile
+  const network = useGet(place && `${place}/network`);
+  const training = useGet(place && `${place}/training`);
   if (model.error) return html`<${Failure} error=${model.error} retry=${model.reload} />`;
   const settled = ({ data, error }) => data || error; // all at once, so that nothing jumps
   if (![model, network, training].every(settled)) return html`<${Loading} lines=${16} />`;

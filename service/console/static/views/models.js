@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 import { text } from '../lib/api.js';
 import { ago, count, dateTime, number, plural, words } from '../lib/format.js';
-import { Empty, Failure, Loading, modelPath, useGet } from '../lib/parts.js';
+import { Empty, Failure, Loading, modelPath, poll, useGet } from '../lib/parts.js';
 
 const EVERY = 5000; // ms
 const SHOWN = 200; // rows at first; a store may have thousands
@@ -16,34 +16,26 @@ export const headline = (metrics) => {
   return name && [name, metrics[name]];
 };
 
-/** Returns the requests per second of each model, by name; null until two readings are there. */
+/** Returns the requests per second of each model, by name; null while there are not two readings, one after the other. */
 function useRates() {
   const [rates, setRates] = useState(null);
   useEffect(() => {
-    const stop = new AbortController();
-    const { signal } = stop;
-    let timer;
     let before = null;
-    const read = async () => {
-      if (document.hidden) {
-        timer = setTimeout(read, EVERY);
-        return;
-      }
+    let isMeasured = false;
+    let isRefused = false; // a key without the scope, or no metrics here
+    return poll(async (signal) => {
+      let now = null;
       try {
         const found = await text('metrics?name%5B%5D=axon_requests_total', { signal });
-        const now = { time: performance.now(), totals: new Map() };
+        now = { time: performance.now(), totals: new Map() };
         for (const [, model, n] of found.matchAll(REQUESTS)) now.totals.set(model, (now.totals.get(model) ?? 0) + Number(n));
-        if (before) {
-          const passed = (now.time - before.time) / 1000;
-          const { totals } = before;
-          setRates(new Map([...now.totals].map(([model, n]) => [model, Math.max(0, n - (totals.get(model) ?? 0)) / passed])));
-        }
-        timer = setTimeout(read, before ? EVERY : EVERY / 3);
-        before = now;
-      } catch { /* a key without the scope, or the view is left: the column stays empty */ }
-    };
-    read();
-    return () => { stop.abort(); clearTimeout(timer); };
+      } catch ({ status }) { isRefused = status === 403 || status === 404; } // another fault may pass: the column is empty meanwhile
+      if (signal.aborted) return;
+      const passed = now && before && now.time - before.time;
+      isMeasured = passed > 0 && passed < 2 * EVERY; // not while the page was hidden
+      setRates(isMeasured ? new Map([...now.totals].map(([model, n]) => [model, (1000 * Math.max(0, n - (before.totals.get(model) ?? 0))) / passed])) : null);
+      before = now;
+    }, () => (isRefused ? 0 : isMeasured || !before ? EVERY : EVERY / 3));
   }, []);
   return rates;
 }

@@ -5,26 +5,26 @@ import { Contributions, Probabilities, chance } from '../lib/charts.js';
 import { Form, typicalRow } from '../lib/fields.js';
 import { bytes, number, plural, shown } from '../lib/format.js';
 import { latest, useReturns } from '../lib/latest.js';
-import { Copy, Failure, Loading, useGet } from '../lib/parts.js';
+import { Copy, Failure, Loading, exactly, useGet } from '../lib/parts.js';
 import { scoreCsv } from '../lib/score-csv.js';
 import { curlText, inferText, pythonText } from '../lib/snippets.js';
 
 const SETTLED = 250; // ms without a change, after which reasons are asked for
 const TOLD_FAULTS = 100;
 
-/** Returns the answer to a row, its reasons (those of `output`, one of several targets), and what was wrong. */
-function useAnswer(model, row, level, output) {
+/** Returns the answer of a version to a row, its reasons (those of `output`, one of several targets), and what was wrong. */
+function useAnswer(version, row, level, output) {
   const [state, setState] = useState({});
   const asks = useMemo(() => {
-    const place = `models/${encodeURIComponent(model)}/explain`;
-    const keep = (name) => (answer, error, given) => setState((old) => ({ ...old, [name]: error ? old[name] : answer, [`${name}Error`]: error, [`${name}Row`]: given }));
+    const place = `models/${encodeURIComponent(version)}/explain`;
+    const keep = (name) => (answer, error, given) => setState((old) => ({ ...old, [`${name}Error`]: error, ...(!error && { [name]: answer, [`${name}Of`]: given }) }));
     const predict = async ([given, intervals]) => {
       const began = performance.now();
-      return { ...await post('predict', { model, instances: [given], intervals }), level: intervals, took: performance.now() - began };
+      return { ...await post('predict', { model: version, instances: [given], intervals }), level: intervals, took: performance.now() - began };
     };
     const explain = ([given, target]) => post(place, { instances: [given], output: target });
     return { predict: latest(predict, keep('answer')), explain: latest(explain, keep('reasons')) };
-  }, [model]);
+  }, [version]);
   const returns = useReturns();
   useEffect(() => { asks.predict([row, level]); }, [asks, row, level, returns]);
   useEffect(() => {
@@ -34,13 +34,22 @@ function useAnswer(model, row, level, output) {
   return state;
 }
 
+/** Tells if an answer is of an earlier row, and no newer one came for a while: while a slider moves, some row is always ahead. */
+function useLate(isOld, answer) {
+  const [late, setLate] = useState(null);
+  useEffect(() => {
+    const timer = isOld && setTimeout(() => setLate(answer), SETTLED);
+    return () => clearTimeout(timer);
+  }, [isOld, answer]);
+  return isOld && late === answer;
+}
+
 const faultsOf = (error) => new Map((error?.errors ?? []).filter(({ column }) => column).map(({ column, message }) => [column, message]));
 
 const LEVELS = [0.8, 0.9, 0.95];
 const percent = (level) => `${100 * level} %`;
 const SHOWN_TARGETS = 20;
 const interval = (bounds) => bounds.map((bound) => number(bound, 6)).join(' to ');
-const valueText = (value) => (typeof value === 'number' ? number(value, 6) : shown(value));
 
 /** Returns the name and the value of each of several targets, as text; of many, the first ones. */
 const named = (targets, values) => targets.slice(0, SHOWN_TARGETS).map((name, at) => [name, number(values[at], 6)]);
@@ -59,26 +68,28 @@ function Level({ detail, level, choose }) {
       ${levels.map((one) => html`<option value=${one}>${percent(one)}</option>`)}</select></div>`;
 }
 
-function Answer({ detail, answer, error }) {
+function Answer({ detail, answer, error, isOld }) {
   if (!answer) return error ? html`<p class="fault" role="alert">${error.message}</p>` : html`<${Loading} />`;
   const [prediction] = answer.predictions;
   const values = answer.probabilities?.[0];
   const { targets } = detail;
-  return html`${targets ? html`<table class=${`table ${error ? 'stale' : ''}`}><thead><tr><th scope="col">Target</th><th scope="col" class="right">Value</th>
+  return html`${error && html`<p class="fault" role="alert">${error.message}</p>`}
+    <div class=${error || isOld ? 'stale' : ''}>${targets ? html`<table class="table"><thead><tr><th scope="col">Target</th><th scope="col" class="right">Value</th>
         ${answer.intervals && html`<th scope="col" class="right">${percent(answer.level)} interval</th>`}</tr></thead>
       <tbody>${named(targets, prediction).map(([name, value], at) => html`<tr><th scope="row">${name}</th><td class="right">${value}</td>
         ${answer.intervals && html`<td class="right">${interval(answer.intervals[0][at])}</td>`}</tr>`)}</tbody></table>
       ${targets.length > SHOWN_TARGETS && html`<p class="muted">The first ${SHOWN_TARGETS} of ${targets.length} targets.</p>`}`
-    : html`<p class=${`prediction ${error ? 'stale' : ''}`}>${values ? shown(prediction) : valueText(prediction)}${' '}
+    : html`<p class="prediction">${detail.classes ? shown(prediction) : number(prediction, 6)}${' '}
       <span class="muted">${detail.target.name}</span></p>`}
-    ${error && html`<p class="fault" role="alert">${error.message}</p>`}
-    ${covering(answer) && html`<p class=${error ? 'stale' : ''}>${covering(answer)}</p>`}
+    ${covering(answer) && html`<p>${covering(answer)}</p>`}
     ${values && html`<${Probabilities} classes=${detail.classes} values=${values} predicted=${prediction} />`}
-    <p class="muted">${answer.model}@${answer.version}, ${number(answer.took, 2)} ms with the way there and back</p>`;
+    <p class="muted">${answer.model}@${answer.version}, ${number(answer.took, 2)} ms with the way there and back</p></div>`;
 }
 
+const isOld = (of, ...asked) => asked.some((part, at) => of?.[at] !== part);
+
 function Reasons({ reasons, error, isOld }) {
-  if (error && error.status !== 422) return html`<p class="muted">${error.message}</p>`;
+  if (error && (error.status !== 422 || !reasons)) return html`<p class="muted">${error.message}</p>`;
   if (!reasons) return html`<${Loading} />`;
   const [{ output, value, base, reasons: found, kind }] = reasons.explanations;
   const named = output !== undefined && output !== null;
@@ -102,7 +113,7 @@ function Code({ model, row, columns, level, classes }) {
 }
 
 /** Returns how far the scoring of a file is, and functions to begin and to end it. */
-function useScoring(model, level) {
+function useScoring(version, level) {
   const [job, setJob] = useState(null);
   const stop = useRef(null);
   const begin = async (file) => {
@@ -112,8 +123,8 @@ function useScoring(model, level) {
     const set = (news) => stop.current === own && setJob((old) => ({ ...old, ...news }));
     setJob({ name: file.name, size: file.size, bytes: 0, rows: 0, faults: 0, running: true });
     try {
-      const { blob, rows, faults, versions } = await scoreCsv(file, { model, level, signal, progress: set });
-      set({ running: false, rows, told: [...faults].sort(([a], [b]) => a - b), versions, url: URL.createObjectURL(blob) });
+      const { blob, rows, faults } = await scoreCsv(file, { version, level, signal, progress: set });
+      set({ running: false, rows, told: [...faults].sort(([a], [b]) => a - b), url: URL.createObjectURL(blob) });
     } catch (error) { set({ running: false, error: signal.aborted ? null : error, cancelled: signal.aborted }); }
   };
   useEffect(() => () => stop.current?.abort(), []);
@@ -121,7 +132,7 @@ function useScoring(model, level) {
   return { job, begin, cancel: () => stop.current?.abort() };
 }
 
-function Scoring({ model, level, classes, scoring: { job, begin, cancel } }) {
+function Scoring({ model, version, level, classes, scoring: { job, begin, cancel } }) {
   const input = useRef();
   const [over, setOver] = useState(false);
   useLayoutEffect(() => { // before the page shows the chosen level, so that a file gets the level that is shown
@@ -148,9 +159,8 @@ function Scoring({ model, level, classes, scoring: { job, begin, cancel } }) {
       ${job?.url && html`<a class="button primary" href=${job.url} download=${`${job.name.replace(/\.[^.]*$/, '')}-${model}.csv`}>Download ${plural(job.rows, 'row')}</a>`}</div>
     ${job?.running && html`<label class="field">${job.name}: ${plural(job.rows, 'row')} of ${bytes(job.size)}
       <progress max=${job.size || 1} value=${job.bytes}></progress></label>`}
-    <div role="status">${job?.url && html`<p>${job.name}: ${plural(job.rows - told.length, 'row')} scored by ${job.versions.join(', ') || model}${
-      told.length ? `; ${plural(told.length, 'row')} could not be scored` : ''}.</p>
-      ${job.versions.length > 1 && html`<p class="fault">More than one version answered: one was published meanwhile. Score the file again for answers of one version.</p>`}`}
+    <div role="status">${job?.url && html`<p>${job.name}: ${plural(job.rows - told.length, 'row')} scored by ${version}${
+      told.length ? `; ${plural(told.length, 'row')} could not be scored` : ''}.</p>`}
       ${job?.cancelled && html`<p>${job.name} was cancelled after ${plural(job.rows, 'row')}.</p>`}</div>
     ${job?.error && html`<${Failure} error=${job.error} />`}
     ${told.length > 0 && html`<table class="table"><caption class="visually-hidden">Rows that could not be scored</caption><thead><tr>
@@ -169,14 +179,16 @@ function Examples({ detail, choose }) {
 function Trial({ model, detail }) {
   const typical = useMemo(() => typicalRow(detail), [detail]);
   const [row, setRow] = useState(typical);
-  const training = useGet(`models/${encodeURIComponent(model)}/training`);
+  const version = exactly(detail);
+  const training = useGet(`models/${encodeURIComponent(version)}/training`);
   const distributions = useMemo(() => (training.data || training.error ? new Map(training.data?.columns?.map((counted) => [counted.name, counted])) : null), [training.data, training.error]);
   const room = (bars, most) => ({ minHeight: `${10 + 1.75 * Math.min(bars, most)}em` }); // so that nothing jumps when the answers come
   const [level, setLevel] = useState();
   const { targets } = detail;
   const [target, setTarget] = useState(targets?.[0]);
-  const state = useAnswer(model, row, level, target);
-  const scoring = useScoring(model, level);
+  const state = useAnswer(version, row, level, target);
+  const isLate = useLate(isOld(state.answerOf, row, level), state.answer);
+  const scoring = useScoring(version, level);
   const [said, say] = useState('');
   useEffect(() => {
     const timer = setTimeout(() => {
@@ -194,14 +206,14 @@ function Trial({ model, detail }) {
         change=${(name, cell) => setRow((old) => ({ ...old, [name]: cell }))} /></section>
     <div class="stack answers"><section class="card" aria-labelledby="answer" style=${room((detail.classes ?? targets)?.length ?? 0, 12)}><div class="row spread"><h2 id="answer">Answer</h2>
         <${Level} detail=${detail} level=${level} choose=${setLevel} /></div>
-        <${Answer} detail=${detail} answer=${state.answer} error=${state.answerError} />
+        <${Answer} detail=${detail} answer=${state.answer} error=${state.answerError} isOld=${isLate} />
         <p class="visually-hidden" aria-live="polite">${said}</p></section>
       <section class="card" aria-labelledby="reasons" style=${room(detail.columns.length, 10)}><div class="row spread"><h2 id="reasons">Reasons</h2>
         ${targets && html`<div class="field inline"><label for="target">Target</label><select id="target" value=${target} onChange=${(event) => setTarget(event.target.value)}>
           ${targets.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></div>`}</div>
-        <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${state.reasonsRow?.[0] !== row || state.reasonsRow[1] !== target} /></section></div></div>
+        <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${isOld(state.reasonsOf, row, target)} /></section></div></div>
     <${Code} model=${model} row=${row} columns=${detail.columns} level=${level} classes=${detail.classes} />
-    <${Scoring} model=${model} level=${level} classes=${detail.classes} scoring=${scoring} /></div>`;
+    <${Scoring} model=${model} version=${version} level=${level} classes=${detail.classes} scoring=${scoring} /></div>`;
 }
 
 /** The view in which a model is tried. */
