@@ -19,7 +19,9 @@ from conversion.importing.imported_model import Disagreement, Float64Array, Impo
 from conversion.importing.sample_rows import drawn_rows, sample_places
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
+from models.columns.cell_text import category_of
 from models.columns.cells import shown
+from models.columns.column import CategoricalColumn
 from models.columns.encoding import RowEncoder
 from models.columns.schema import ClassTarget, NumericTarget, ValuesTarget
 from models.errors import AxonError, Fault, RowError
@@ -62,7 +64,8 @@ def agreed(imported: ImportedModel, sample: Sequence[Row] | None = None, *, name
 
     Raises:
         Disagreement: An answer differs; the message has the row that differs most, both answers and the bound.
-        ImportRefused: The foreign model answers none, or no finite numbers.
+        ImportRefused: The foreign model answers none, or no finite numbers, or all categories of a column of the
+            sample are unknown.
         RowError: The columns refuse a row of the sample.
     """
     rows = drawn_rows(imported.schema) if sample is None else _taken(imported, sample)
@@ -96,7 +99,27 @@ def _taken(imported: ImportedModel, sample: Sequence[Row]) -> list[Row]:
     except RowError as error:
         faults = [Fault(places[fault.row], fault.column, fault.message) for fault in error.faults]
         raise RowError(sorted(faults, key=lambda fault: fault.row)) from None
+    _check_categories(imported, rows)
     return rows
+
+
+def _check_categories(imported: ImportedModel, rows: Sequence[Row]) -> None:
+    """Refuses rows in which all categories of a column are unknown, so that the comparison would not see its weights.
+
+    Raises:
+        ImportRefused: No cell of a column is a known category, and some are not missing.
+    """
+    for place, column in enumerate(imported.schema.columns):
+        if not isinstance(column, CategoricalColumn):
+            continue
+        texts = {category_of(row[place]): None for row in rows}  # in order
+        found = [text for text in texts if text is not None]
+        if found and not texts.keys() & set(column.categories):
+            raise ImportRefused(
+                f"no cell of column {column.name!r} in rows= is a category that the model knows: rows= has "
+                f"{found[0]!r:.60}, and the model {column.categories[0]!r:.60}. Give rows with the categories as the "
+                "model's training table has them."
+            )
 
 
 def _original_answers(imported: ImportedModel, rows: Sequence[Row]) -> Float64Array:
