@@ -11,7 +11,15 @@ import pytest
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import MissingIndicator, SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptron, Ridge, SGDClassifier
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    PassiveAggressiveRegressor,
+    Perceptron,
+    Ridge,
+    SGDClassifier,
+    SGDRegressor,
+)
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
@@ -217,6 +225,17 @@ def test_one_against_the_rest_has_scikit_learns_probabilities(store: Store) -> N
     model = make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", random_state=0))
     imported = published(store, model, x, y)
     assert_alike(imported, model, x)
+
+
+@pytest.mark.parametrize("kind", [SGDRegressor, PassiveAggressiveRegressor])
+def test_a_regressor_that_was_made_sparse_is_taken(store: Store, kind: Any) -> None:
+    x = GENERATOR.normal(size=(COUNT, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PassiveAggressiveRegressor is deprecated
+        model = kind(random_state=0).fit(x, x @ [1.0, 2.0, 3.0])
+    expected = model.predict(x)
+    imported = axon.load(str(axon.publish(model.sparsify(), name="m", store=store)), store=store)
+    np.testing.assert_allclose(imported.predict(x), expected, atol=1e-5 * expected.std(), rtol=0)
 
 
 def test_the_users_rows_describe_the_columns(store: Store) -> None:
