@@ -88,7 +88,10 @@ def publish(
     else:
         is_torch = isinstance(model, str | Path) or _is_torch(model)
         imported = request.torch_model(model, activation, layer_sizes) if is_torch else request.sklearn_model(model)
-        checkpoint = agreed(imported, request.sample(imported.schema), name=name).checkpoint
+        found = agreed(imported, request.sample(imported.schema), name=name)
+        if found.note:
+            warnings.warn(found.note, stacklevel=2)
+        checkpoint = found.checkpoint
     published = opened.publish(name, checkpoint)
     if alias is not None:
         opened.set_alias(name, alias, published.version)

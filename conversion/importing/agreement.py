@@ -44,11 +44,13 @@ class Agreement:
         checkpoint: checkpoint of the model, ready for the store.
         rows: number of rows compared.
         worst: greatest difference of a probability, of a value in spreads, or of two scores in the largest one.
+        note: sentence on rows whose equal probabilities hide which label the original answers; empty without such rows.
     """
 
     checkpoint: Checkpoint
     rows: int
     worst: float
+    note: str = ""
 
 
 def agreed(imported: ImportedModel, sample: Sequence[Row] | None = None, *, name: str) -> Agreement:
@@ -79,12 +81,14 @@ def agreed(imported: ImportedModel, sample: Sequence[Row] | None = None, *, name
     if found.text:
         hint = "" if sample else " The rows were drawn around the centres of the columns; rows=… compares on your own."
         raise Disagreement(found.text + hint)
-    return Agreement(checkpoint=found.checkpoint, rows=len(rows), worst=found.worst)
+    note = _other_labels(imported, rows, found.answers)
+    return Agreement(checkpoint=found.checkpoint, rows=len(rows), worst=found.worst, note=note)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Difference:
     checkpoint: Checkpoint
+    answers: Float64Array  # of the network
     worst: float
     share: float  # of the bound; the less, the more digits are right
     text: str  # what differs, for the user; empty if nothing does
@@ -199,7 +203,7 @@ def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64A
     size = float(apart[worst])
     share = float(apart.max()) / bound if bound else math.inf if size else 0.0
     if not is_wrong.any():
-        return _Difference(checkpoint=checkpoint, worst=size / unit, share=share, text="")
+        return _Difference(checkpoint=checkpoint, answers=answers, worst=size / unit, share=share, text="")
     count = int(is_wrong.sum())
     rounding = (
         " A difference this small is the rounding of 32-bit numbers: the scores are large, as they are where a column "
@@ -213,7 +217,30 @@ def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64A
         f"{_answer(imported, expected[worst])}, the network {_answer(imported, answers[worst])}. The {what} differ by "
         f"{size:.3g}, and may differ by {in_words}.{rounding}"
     )
-    return _Difference(checkpoint=checkpoint, worst=size / unit, share=share, text=text)
+    return _Difference(checkpoint=checkpoint, answers=answers, worst=size / unit, share=share, text=text)
+
+
+def _other_labels(imported: ImportedModel, rows: Sequence[Row], answers: Float64Array) -> str:
+    """Returns a sentence on rows with another label than the original's; empty if there are none.
+
+    The probabilities agree, so those of both labels are equal but for rounding: as where the scores of two classes
+    against the rest are so large that both probabilities are 1 before they are divided by their sum.
+    """
+    target = imported.schema.target
+    if imported.chosen is None or not isinstance(target, ClassTarget):
+        return ""
+    expected, own = imported.chosen(rows), answers.argmax(axis=1)
+    differs = np.flatnonzero(own != expected)
+    if not len(differs):
+        return ""
+    first = int(differs[0])
+    return (
+        f"the network answers another label than the original in {len(differs)} of {len(rows)} compared rows, as in "
+        f"{_row(imported, rows[first])}: {target.labels[own[first]]}, and the original "
+        f"{target.labels[expected[first]]}. The probabilities of both labels are equal there but for rounding, and the "
+        "original decides by scores that the probabilities do not show. If these rows matter, scale the columns or "
+        "regularise more, and train again."
+    )
 
 
 def _row(imported: ImportedModel, row: Row) -> str:
