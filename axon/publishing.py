@@ -18,7 +18,7 @@ from models.checkpoint import Checkpoint
 from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.frame_rows import rows_of
 from models.columns.labels import Label
-from models.columns.schema import ClassTarget, NumericTarget, ValuesTarget
+from models.columns.schema import ClassTarget, NumericTarget, Schema, ValuesTarget
 from models.errors import InvalidName
 from models.model_store import ModelStore
 from models.model_version import ModelVersion
@@ -88,7 +88,10 @@ def publish(
     else:
         is_torch = isinstance(model, str | Path) or _is_torch(model)
         imported = request.torch_model(model, activation, layer_sizes) if is_torch else request.sklearn_model(model)
-        checkpoint = agreed(imported, request.sample(imported.schema.names), name=name).checkpoint
+        found = agreed(imported, request.sample(imported.schema), name=name)
+        if found.note:
+            warnings.warn(found.note, stacklevel=2)
+        checkpoint = found.checkpoint
     published = opened.publish(name, checkpoint)
     if alias is not None:
         opened.set_alias(name, alias, published.version)
@@ -131,12 +134,14 @@ class _Request:
         self._mean, self._std = mean, std
         self._names: Sequence[str] = ()
 
-    def sample(self, used: Sequence[str]) -> list[Row] | None:
-        """Returns the rows that the user gave, with the columns that the model uses; None without such rows."""
+    def sample(self, schema: Schema) -> list[Row] | None:
+        """Returns the rows that the user gave, with the columns of the model's schema; None without such rows."""
         if self._rows is None:
             return None
-        places = [self._names.index(name) for name in used]
-        return [[row[place] for place in places] for row in _in_order(self._rows, self._names)]
+        places = [self._names.index(name) for name in schema.names]
+        categorical = [column.name for column in schema.columns if isinstance(column, CategoricalColumn)]
+        rows = _in_order(self._rows, self._names, categorical)
+        return [[row[place] for place in places] for row in rows]
 
     def sklearn_model(self, model: Any) -> ImportedModel:
         """Imports a model of scikit-learn."""
@@ -181,7 +186,7 @@ class _Request:
         if self._rows is not None:
             sample = self._statistics(self._names)
             read = read_onnx(model, columns=self._columns, **told, sample=sample)
-        compared = agreed_onnx(read, self.sample(read.imported.schema.names), name=name)
+        compared = agreed_onnx(read, self.sample(read.imported.schema), name=name)
         if compared.note:
             warnings.warn(compared.note, stacklevel=3)
         return compared.agreement.checkpoint
@@ -280,10 +285,16 @@ class _Request:
         return known
 
 
-def _in_order(rows: Any, names: Sequence[str]) -> list[Row]:
-    """Returns rows as lists of cells in the order of the names."""
+def _in_order(rows: Any, names: Sequence[str], categorical: Sequence[str] = ()) -> list[Row]:
+    """Returns rows as lists of cells in the order of the names.
+
+    Args:
+        rows: rows of the user.
+        names: names of the columns.
+        categorical: names of the columns of categories, in which short floats are spelled as training spells them.
+    """
     ordered = []
-    for place, row in enumerate(rows_of(rows, names)):
+    for place, row in enumerate(rows_of(rows, names, categorical=categorical)):
         if isinstance(row, Mapping):
             if lacking := [name for name in names if name not in row]:
                 raise ImportRefused(f"row {place} of rows= lacks column {lacking[0]!r}.")

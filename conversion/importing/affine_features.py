@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -395,12 +396,21 @@ def _weights(features: Sequence[AffineFeature], element: Element) -> Float64Arra
 
 
 def _text(value: Any, column: str, step: str) -> str:
+    """Returns the text of a category in the spelling of training: a short float by its shortest digits."""
+    if isinstance(value, np.datetime64 | np.timedelta64 | date | timedelta):
+        raise ImportRefused(
+            f"{step}: the category {value!r} of column {column!r} is a moment or a duration, and a category of Axon's "
+            "is a text, a number or a truth value: write the column as texts, and train again."
+        )
+    if isinstance(value, np.floating) and value.dtype.itemsize < 8:
+        value = float(str(np.float32(value)))  # training reads 16 bits as 32
     try:
         text = category_of(value.item() if isinstance(value, np.generic) else value)
     except NoCategory:
         text = None
     if text is None:
         raise ImportRefused(
-            f"{step}: the category {value!r} of column {column!r} is a missing value, or no category, for Axon."
+            f"{step}: the category {value!r} of column {column!r} is a missing value, or no category, for Axon: write "
+            "the column as texts without it, and train again."
         )
     return text

@@ -19,7 +19,9 @@ from conversion.importing.imported_model import Disagreement, Float64Array, Impo
 from conversion.importing.sample_rows import drawn_rows, sample_places
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
+from models.columns.cell_text import category_of
 from models.columns.cells import shown
+from models.columns.column import CategoricalColumn
 from models.columns.encoding import RowEncoder
 from models.columns.schema import ClassTarget, NumericTarget, ValuesTarget
 from models.errors import AxonError, Fault, RowError
@@ -42,11 +44,13 @@ class Agreement:
         checkpoint: checkpoint of the model, ready for the store.
         rows: number of rows compared.
         worst: greatest difference of a probability, of a value in spreads, or of two scores in the largest one.
+        note: sentence on rows whose equal probabilities hide which label the original answers; empty without such rows.
     """
 
     checkpoint: Checkpoint
     rows: int
     worst: float
+    note: str = ""
 
 
 def agreed(imported: ImportedModel, sample: Sequence[Row] | None = None, *, name: str) -> Agreement:
@@ -62,7 +66,8 @@ def agreed(imported: ImportedModel, sample: Sequence[Row] | None = None, *, name
 
     Raises:
         Disagreement: An answer differs; the message has the row that differs most, both answers and the bound.
-        ImportRefused: The foreign model answers none, or no finite numbers.
+        ImportRefused: The foreign model answers none, or no finite numbers, or all categories of a column of the
+            sample are unknown.
         RowError: The columns refuse a row of the sample.
     """
     rows = drawn_rows(imported.schema) if sample is None else _taken(imported, sample)
@@ -76,12 +81,14 @@ def agreed(imported: ImportedModel, sample: Sequence[Row] | None = None, *, name
     if found.text:
         hint = "" if sample else " The rows were drawn around the centres of the columns; rows=… compares on your own."
         raise Disagreement(found.text + hint)
-    return Agreement(checkpoint=found.checkpoint, rows=len(rows), worst=found.worst)
+    note = _other_labels(imported, rows, found.answers)
+    return Agreement(checkpoint=found.checkpoint, rows=len(rows), worst=found.worst, note=note)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Difference:
     checkpoint: Checkpoint
+    answers: Float64Array  # of the network
     worst: float
     share: float  # of the bound; the less, the more digits are right
     text: str  # what differs, for the user; empty if nothing does
@@ -96,7 +103,27 @@ def _taken(imported: ImportedModel, sample: Sequence[Row]) -> list[Row]:
     except RowError as error:
         faults = [Fault(places[fault.row], fault.column, fault.message) for fault in error.faults]
         raise RowError(sorted(faults, key=lambda fault: fault.row)) from None
+    _check_categories(imported, rows)
     return rows
+
+
+def _check_categories(imported: ImportedModel, rows: Sequence[Row]) -> None:
+    """Refuses rows in which all categories of a column are unknown, so that the comparison would not see its weights.
+
+    Raises:
+        ImportRefused: No cell of a column is a known category, and some are not missing.
+    """
+    for place, column in enumerate(imported.schema.columns):
+        if not isinstance(column, CategoricalColumn):
+            continue
+        texts = {category_of(row[place]): None for row in rows}  # in order
+        found = [text for text in texts if text is not None]
+        if found and not texts.keys() & set(column.categories):
+            raise ImportRefused(
+                f"no cell of column {column.name!r} in rows= is a category that the model knows: rows= has "
+                f"{found[0]!r:.60}, and the model {column.categories[0]!r:.60}. Give rows with the categories as the "
+                "model's training table has them."
+            )
 
 
 def _original_answers(imported: ImportedModel, rows: Sequence[Row]) -> Float64Array:
@@ -176,7 +203,7 @@ def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64A
     size = float(apart[worst])
     share = float(apart.max()) / bound if bound else math.inf if size else 0.0
     if not is_wrong.any():
-        return _Difference(checkpoint=checkpoint, worst=size / unit, share=share, text="")
+        return _Difference(checkpoint=checkpoint, answers=answers, worst=size / unit, share=share, text="")
     count = int(is_wrong.sum())
     rounding = (
         " A difference this small is the rounding of 32-bit numbers: the scores are large, as they are where a column "
@@ -190,7 +217,30 @@ def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64A
         f"{_answer(imported, expected[worst])}, the network {_answer(imported, answers[worst])}. The {what} differ by "
         f"{size:.3g}, and may differ by {in_words}.{rounding}"
     )
-    return _Difference(checkpoint=checkpoint, worst=size / unit, share=share, text=text)
+    return _Difference(checkpoint=checkpoint, answers=answers, worst=size / unit, share=share, text=text)
+
+
+def _other_labels(imported: ImportedModel, rows: Sequence[Row], answers: Float64Array) -> str:
+    """Returns a sentence on rows with another label than the original's; empty if there are none.
+
+    The probabilities agree, so those of both labels are equal but for rounding: as where the scores of two classes
+    against the rest are so large that both probabilities are 1 before they are divided by their sum.
+    """
+    target = imported.schema.target
+    if imported.chosen is None or not isinstance(target, ClassTarget):
+        return ""
+    expected, own = imported.chosen(rows), answers.argmax(axis=1)
+    differs = np.flatnonzero(own != expected)
+    if not len(differs):
+        return ""
+    first = int(differs[0])
+    return (
+        f"the network answers another label than the original in {len(differs)} of {len(rows)} compared rows, as in "
+        f"{_row(imported, rows[first])}: {target.labels[own[first]]}, and the original "
+        f"{target.labels[expected[first]]}. The probabilities of both labels are equal there but for rounding, and the "
+        "original decides by scores that the probabilities do not show. If these rows matter, scale the columns or "
+        "regularise more, and train again."
+    )
 
 
 def _row(imported: ImportedModel, row: Row) -> str:

@@ -41,6 +41,8 @@ class ImportedModel:
         tensors: float64 tensors by name, with the shapes of `config.tensor_shapes()`.
         original: function that asks the foreign model. From rows of cells it returns float64 `(rows, outputs)`:
             probabilities of all classes; scores of all classes for an `argmax` output; or the values of the targets.
+        chosen: function from rows of cells to the place of the class that the foreign model chooses, `(rows,)`; None if
+            the model chooses the class of the greatest answer.
         source: record of the origin for the checkpoint's section `training`, as JSON types, with `imported_from`.
     """
 
@@ -48,6 +50,7 @@ class ImportedModel:
     config: SequenceConfig
     tensors: Mapping[str, Float64Array]
     original: Callable[[Sequence[Row]], NDArray[Any]]
+    chosen: Callable[[Sequence[Row]], NDArray[np.intp]] | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
 
     def checkpoint(self, data: Mapping[str, Any] | None = None) -> Checkpoint:

@@ -136,7 +136,10 @@ def unknown_value(values: Sequence[Any]) -> Any:
     """Returns a value that is not one of the categories, and of their type."""
     if all(isinstance(value, bool | np.bool_) for value in values) or any(isinstance(value, str) for value in values):
         return UNKNOWN_TEXT
-    return max(values) + 1
+    try:
+        return max(values) + 1
+    except TypeError:  # dates and other objects, which are no categories of Axon's
+        return UNKNOWN_TEXT
 
 
 def is_gap(value: Any) -> bool:

@@ -119,7 +119,7 @@ def layers_of(estimator: Any, path: str) -> Layers:
 
 
 def _regression(estimator: Any, path: str) -> Layers:
-    weight = np.atleast_2d(np.asarray(estimator.coef_, dtype=np.float64))  # (targets, features)
+    weight = _weights(estimator)  # (targets, features)
     bias = np.broadcast_to(np.asarray(estimator.intercept_, dtype=np.float64).ravel(), (len(weight),))
     return Layers(weights=(weight,), biases=(bias,))
 
@@ -168,13 +168,11 @@ def _sgd_classifier(estimator: Any, path: str) -> Layers:
 
 
 def _mlp_classifier(estimator: Any, path: str) -> Layers:
-    binarizer = estimator._label_binarizer
-    if str(binarizer.y_type_).startswith("multilabel"):
-        raise ImportRefused(f"{path} has several labels a row, and Axon answers one: train one model for each.")
+    labels = _labels(estimator, path)
     output: NetworkOutput | None = {"softmax": "softmax", "logistic": "sigmoid"}.get(estimator.out_activation_)  # type: ignore[assignment]
     if output is None:
         raise ImportRefused(f"{path} has the output activation {estimator.out_activation_!r}, which Axon lacks.")
-    return replace(_mlp(estimator, path), output=output, labels=_labels(estimator, path))
+    return replace(_mlp(estimator, path), output=output, labels=labels)
 
 
 def _mlp_regressor(estimator: Any, path: str) -> Layers:
@@ -216,18 +214,23 @@ def _transformed_target(estimator: Any, path: str) -> Layers:
 def _scores(estimator: Any, path: str) -> tuple[Float64Array, Float64Array, tuple[Label, ...]]:
     """Returns weights, (scores, features), biases, (scores,), and labels; two classes have one score."""
     labels = _labels(estimator, path)
-    weight = np.atleast_2d(np.asarray(estimator.coef_.toarray() if _is_sparse(estimator) else estimator.coef_, float))
+    weight = _weights(estimator)
     bias = np.broadcast_to(np.asarray(estimator.intercept_, dtype=np.float64).ravel(), (len(weight),))
     if len(weight) != (1 if len(labels) == 2 else len(labels)):
         raise ImportRefused(f"{path} has {len(weight)} scores for {len(labels)} labels: several labels a row?")
     return weight, bias, labels
 
 
-def _is_sparse(estimator: Any) -> bool:
-    return hasattr(estimator.coef_, "toarray")
+def _weights(estimator: Any) -> Float64Array:
+    """Returns the weights, (outputs, features), also of an estimator that was made sparse."""
+    weight = estimator.coef_.toarray() if hasattr(estimator.coef_, "toarray") else estimator.coef_
+    return np.atleast_2d(np.asarray(weight, dtype=np.float64))
 
 
 def _labels(estimator: Any, path: str) -> tuple[Label, ...]:
+    # Only the binarizer of an MLP or a ridge tells a matrix of labels from classes with the same numbers.
+    if str(getattr(getattr(estimator, "_label_binarizer", None), "y_type_", "")).startswith("multilabel"):
+        raise ImportRefused(f"{path} has several labels a row, and Axon answers one: train one model for each.")
     classes = estimator.classes_
     if isinstance(classes, list) or getattr(classes, "ndim", 1) != 1:
         raise ImportRefused(f"{path} has several targets, and Axon answers one: train one model for each.")

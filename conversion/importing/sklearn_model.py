@@ -73,6 +73,7 @@ def import_sklearn(
         config=config,
         tensors=tensors,
         original=lambda given: _ask(fitted, layers, rows.table(given)),
+        chosen=(lambda given: _chosen(fitted, layers, rows.table(given))) if _has_probabilities(layers) else None,
         source=_source(model),
     )
 
@@ -172,12 +173,24 @@ def _ask(model: Any, layers: Layers, table: Any) -> NDArray[Any]:
     """Asks the original: probabilities, scores or values, (rows, outputs)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of unknown categories, and of names that a matrix lacks
-        if layers.output in ("softmax", "sigmoid"):
+        if _has_probabilities(layers):
             return np.asarray(model.predict_proba(table))
         if layers.output in OUTPUTS_OF_VALUES:
             return np.asarray(model.predict(table)).reshape(-1, layers.outputs)
         scores = np.asarray(model.decision_function(table))
         return np.column_stack([0 * scores, scores]) if scores.ndim == 1 else scores
+
+
+def _has_probabilities(layers: Layers) -> bool:
+    return layers.output in ("softmax", "sigmoid")
+
+
+def _chosen(model: Any, layers: Layers, table: Any) -> NDArray[np.intp]:
+    """Returns the places of the labels that the original answers, (rows,)."""
+    places = {label: place for place, label in enumerate(layers.labels)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.array([places[label] for label in np.asarray(model.predict(table)).tolist()], dtype=np.intp)
 
 
 class _OriginalRows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,20 +37,68 @@ def encode_rows(data: Any, columns: Sequence[Column]) -> NDArray[np.float32]:
         ValueError: The model does not take a cell; the message names row and column.
     """
     names = [column.name for column in columns]
-    if isinstance(data, Mapping) and any(isinstance(cells, list | tuple | np.ndarray) for cells in data.values()):
-        data = rows_of_columns(data, names)
+    categorical = [column.name for column in columns if hasattr(column, "categories")]
+    if isinstance(data, Mapping) and any(map(is_column, data.values())):
+        data = table_of(data, names)
     known = RowNames(names)
-    rows = [ordered(i, row, names, known) for i, row in enumerate(rows_of(data, names))]
+    rows = [ordered(i, row, names, known) for i, row in enumerate(rows_of(data, names, categorical=categorical))]
     return np.hstack([column.encode([row[at] for row in rows]) for at, column in enumerate(columns)])
 
 
-def rows_of_columns(data: Mapping[Any, Any], names: Sequence[str]) -> list[list[Any]]:
-    """Returns the rows of a mapping of columns; columns that the model does not have are ignored."""
+@dataclass(frozen=True)
+class TableColumn:
+    """A column of a table of columns.
+
+    Attributes:
+        cells: list, tuple, array, or series of pandas, polars or Arrow.
+    """
+
+    cells: Any
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the cells; an empty text if unknown."""
+        return getattr(self.cells, "dtype", getattr(self.cells, "type", ""))
+
+    def to_pylist(self) -> list[Any]:
+        """Returns the cells as a list."""
+        cells = self.cells
+        return list(cells.to_pylist() if hasattr(cells, "to_pylist") else cells)
+
+
+@dataclass(frozen=True)
+class ColumnTable:
+    """A mapping of columns that `rows_of` reads as an Arrow table.
+
+    Attributes:
+        columns: columns by name.
+    """
+
+    columns: Mapping[str, Any]
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.columns)
+
+    def column(self, name: str) -> TableColumn:
+        """Returns a column."""
+        return TableColumn(self.columns[name])
+
+
+def is_column(cells: Any) -> bool:
+    """Returns True for the cells of a column, as opposed to one cell."""
+    is_listed = isinstance(cells, list | tuple | np.ndarray)
+    return is_listed or hasattr(cells, "to_list") or hasattr(cells, "to_pylist")
+
+
+def table_of(data: Mapping[Any, Any], names: Sequence[str]) -> ColumnTable:
+    """Returns a mapping of columns as a table; columns that the model does not have are ignored."""
     known = RowNames(names)
     found = {name: cells for key, cells in data.items() if (name := known.find(key)) is not None}
     if lacking := [name for name in names if name not in found]:
         raise CellError(f"the table lacks column {lacking[0]!r}.")
-    return [list(row) for row in zip(*(found[name] for name in names), strict=True)]
+    return ColumnTable(found)
 
 
 def ordered(i: int, row: Any, names: Sequence[str], known: RowNames) -> Sequence[Any]:

@@ -2,7 +2,8 @@
 
 Exporters write some activations with several operators, and not always the same ones: GELU by Erf or by Tanh, Mish by
 Softplus and Tanh, Hardswish by Clip. So a function is kept as its values on a grid, in float64, and is recognised by
-these values. Operators on a function cost the same however many came before.
+these values. A second grid of far numbers tells a bound of 100 from none: a column that is not scaled reaches it.
+Operators on a function cost the same however many came before.
 """
 
 from __future__ import annotations
@@ -21,8 +22,13 @@ Float64Array = NDArray[np.float64]
 
 GRID: Float64Array = np.arange(-1_600, 1_601) / 128.0  # exact numbers from -12.5 to 12.5, with 0 among them
 GRID.setflags(write=False)
+# Powers of 2 from 16 to 2⁹⁹ (6e29) with both signs: bounds of float32's largest number are none, and are not seen here.
+_POWERS: Float64Array = np.ldexp(1.0, np.arange(4, 100)).astype(np.float64)
+FAR: Float64Array = np.concatenate([-_POWERS[::-1], _POWERS])
+FAR.setflags(write=False)
 # Constants in a graph are rounded to float32: √½ by 2e-8 of its size, which the function passes on.
 _TOLERANCE = 1e-6
+_UNBOUNDED = float(np.finfo(np.float32).max)
 _MOST_NUMBERS = 12  # constants that are tried as the scale of an activation's input
 
 # Activations without constants, which composite functions are compared with.
@@ -80,18 +86,33 @@ class ScalarFunction:
 
     Attributes:
         values: float64 (or boolean) values on `GRID`.
+        far: values on `FAR`, of the same type; not finite where an operator overflows.
         form: form of the function, if it is one activation with scales and shifts; None otherwise.
         numbers: constants that the graph multiplied by; candidates for the scale of an activation's input.
     """
 
     values: NDArray[np.generic]
+    far: NDArray[np.generic]
     form: Form | None
     numbers: frozenset[float] = frozenset()
 
     @classmethod
     def identity(cls) -> ScalarFunction:
         """Returns the function t → t."""
-        return cls(values=GRID, form=Form())
+        return cls(values=GRID, far=FAR, form=Form())
+
+    @classmethod
+    def of(
+        cls, function: Callable[[Float64Array], NDArray[np.generic]], numbers: frozenset[float] = frozenset()
+    ) -> ScalarFunction:
+        """Returns a function of unknown form.
+
+        Args:
+            function: function from an array to an array of the same shape.
+            numbers: candidates for the scale of an activation's input.
+        """
+        with np.errstate(all="ignore"):
+            return cls(values=function(GRID), far=function(FAR), form=None, numbers=numbers)
 
     def scaled(self, scale: float, shift: float) -> ScalarFunction:
         """Returns `scale·function + shift`."""
@@ -99,24 +120,31 @@ class ScalarFunction:
         if scale not in (0.0, 1.0) and len(numbers) < _MOST_NUMBERS:
             numbers = numbers | {abs(scale), 1 / abs(scale)}
         form = None if self.form is None or scale == 0 else self.form.scaled(scale, shift)
-        return ScalarFunction(values=self._floats() * scale + shift, form=form, numbers=numbers)
+        with np.errstate(all="ignore"):
+            far = np.asarray(self.far, dtype=np.float64) * scale + shift
+        return ScalarFunction(values=self._floats() * scale + shift, far=far, form=form, numbers=numbers)
 
     def activated(self, activation: LayerActivation, constants: tuple[float, ...] = ()) -> ScalarFunction:
         """Returns the activation of the function."""
         with np.errstate(all="ignore"):
-            values = np.asarray(activate(activation, constants, self._floats()), dtype=np.float64)
+            values, far = (
+                np.asarray(activate(activation, constants, np.asarray(own, dtype=np.float64)), dtype=np.float64)
+                for own in (self.values, self.far)
+            )
         form = None
         if self.form is not None and self.form.is_affine:
             scale, shift = self.form.slope_and_shift()
             form = Form(activation=activation, constants=constants, in_scale=scale, in_shift=shift)
-        return ScalarFunction(values=values, form=form, numbers=self.numbers)
+        return ScalarFunction(values=values, far=far, form=form, numbers=self.numbers)
 
     def mapped(self, function: Callable[..., NDArray[np.generic]], *others: ScalarFunction) -> ScalarFunction:
         """Returns an elementwise function of this function and others of the same argument."""
         with np.errstate(all="ignore"):
             values = function(self.values, *(other.values for other in others))
+            far = function(self.far, *(other.far for other in others))
         numbers = self.numbers.union(*(other.numbers for other in others))
-        return ScalarFunction(values=values, form=None, numbers=frozenset(sorted(numbers)[: 2 * _MOST_NUMBERS]))
+        kept = frozenset(sorted(numbers)[: 2 * _MOST_NUMBERS])
+        return ScalarFunction(values=values, far=far, form=None, numbers=kept)
 
     def recognised(self) -> Form | None:
         """Returns the form of the function, found by its values if necessary; None for an unknown function."""
@@ -130,8 +158,14 @@ class ScalarFunction:
         return np.asarray(self.values, dtype=np.float64)
 
     def _is(self, form: Form) -> bool:
-        own = self._floats()
-        return bool(np.abs(values_of(form) - own).max() <= _TOLERANCE * max(np.abs(own).max(), 1e-6))
+        own, far = self._floats(), np.asarray(self.far, dtype=np.float64)
+        bound = _TOLERANCE * max(float(np.abs(own).max()), 1e-6)
+        if np.abs(values_of(form) - own).max() > bound:
+            return False
+        far_form = values_of(form, FAR)
+        known = np.isfinite(far) & np.isfinite(far_form)
+        # Relative, as a rounded slope gives a far number an error of the number's own size.
+        return bool((np.abs(far_form - far)[known] <= np.maximum(_TOLERANCE * np.abs(far[known]), bound)).all())
 
     def _candidates(self) -> Iterator[Form]:
         own = self._floats()
@@ -143,14 +177,14 @@ class ScalarFunction:
             for activation in _PLAIN:
                 yield _fitted(Form(activation=activation, in_scale=scale), own)
             yield _fitted(Form(activation="elu", in_scale=scale, constants=(_elu_alpha(own),)), own)
-        yield from _hard_forms(own)
+        yield from _hard_forms(own, np.asarray(self.far, dtype=np.float64))
 
 
-def values_of(form: Form) -> Float64Array:
-    """Returns the values of a form on `GRID`."""
+def values_of(form: Form, grid: Float64Array = GRID) -> Float64Array:
+    """Returns the values of a form on a grid."""
     with np.errstate(all="ignore"):
-        inner = activate(form.activation, form.constants, GRID * form.in_scale + form.in_shift)
-    return np.asarray(inner * form.out_scale + form.out_shift, dtype=np.float64)
+        inner = activate(form.activation, form.constants, grid * form.in_scale + form.in_shift)
+        return np.asarray(inner * form.out_scale + form.out_shift, dtype=np.float64)
 
 
 def _fitted(form: Form, values: Float64Array) -> Form:
@@ -178,9 +212,16 @@ def _broken_lines(values: Float64Array) -> Iterator[Form]:
         yield Form(activation="leaky_relu", constants=(left / right,), out_scale=right, out_shift=float(values[middle]))
 
 
-def _hard_forms(values: Float64Array) -> Iterator[Form]:
-    """Yields the bounded lines with the bounds and the slope of a function."""
-    least, most = float(values.min()), float(values.max())
+def _hard_forms(values: Float64Array, far: Float64Array) -> Iterator[Form]:
+    """Yields the bounded lines with the bounds and the slope of a function; far values may have the bounds."""
+    middle = len(far) // 2
+    every = np.concatenate([far[:middle], values, far[middle:]])
+    if not np.isfinite(every).all():
+        return
+    least, most = float(every.min()), float(every.max())
+    for end, before in ((every[0], every[1]), (every[-1], every[-2])):  # a line that still moves has no bound there
+        least = -_UNBOUNDED if end < before else least
+        most = _UNBOUNDED if end > before else most
     steps = np.diff(values)
     slope = float(steps[np.abs(steps).argmax()]) / float(GRID[1] - GRID[0])
     if not slope:

@@ -9,11 +9,13 @@ import json
 import shutil
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
@@ -101,6 +103,32 @@ def imported(text: str) -> set[str]:
 def test_the_files_import_numpy_and_torch_alone(name: str) -> None:
     assert imported(numpy_source(source(MODELS[name]), "m")) == {"numpy"}
     assert imported(torch_source(source(MODELS[name]), "m")) == {"numpy", "torch"}
+
+
+SIZES = np.array([0.1, 2.7, 3.0, 0.1], dtype=np.float32)
+PRICES = [Decimal("1.10"), Decimal("2.00"), Decimal("2.00"), Decimal("1.10")]
+TABLES: dict[str, Any] = {
+    "pandas": lambda size, price: pd.DataFrame({"size": size, "price": pd.Series(price, dtype=object)}),
+    "arrow": lambda size, price: pa.table({"size": pa.array(size), "price": pa.array(price)}),
+    "arrays": lambda size, price: {"size": size, "price": price},
+    "series": lambda size, price: {"size": pd.Series(size), "price": pd.Series(price, dtype=object)},
+    "arrow columns": lambda size, price: {"size": pa.array(size), "price": pa.array(price)},
+    "scalars": lambda size, price: {"size": list(size), "price": tuple(price)},
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("form", ["numpy", "torch"])
+def test_numbers_as_categories_are_spelled_as_training_spells_them(form: str, table: str, tmp_path: Path) -> None:
+    columns = [
+        CategoricalColumn(name="size", categories=("0.1", "2.7", "3")),
+        CategoricalColumn(name="price", categories=("1.10", "2")),
+    ]
+    checkpoint = made(columns, KINDS, 4)
+    texts = [[f"{size:g}", f"{price:f}"] for size, price in zip(SIZES.tolist(), PRICES, strict=True)]
+    module = standalone(checkpoint, form, tmp_path)
+    found = module.predict_proba(TABLES[table](SIZES, PRICES))
+    assert np.abs(np.asarray(found) - expected(checkpoint, texts).answers).max() < 1e-6
 
 
 def test_no_text_of_a_model_becomes_code(tmp_path: Path) -> None:

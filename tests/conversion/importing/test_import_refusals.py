@@ -14,7 +14,14 @@ from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import KNNImputer, SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, SGDClassifier
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    SGDClassifier,
+)
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -108,8 +115,11 @@ def test_several_targets_and_labels_are_refused(store: Store) -> None:
     for model in models:
         with pytest.raises(ImportRefused, match="2 targets"):
             axon.publish(model, name="m", store=store)
-    with pytest.raises(ImportRefused, match="several labels a row"):
-        axon.publish(labels, name="m", store=store)
+    three = np.column_stack([Y, 1 - Y, Y])  # as many labels as scores
+    for model in (labels, *(kind().fit(X, y) for kind in (RidgeClassifier, RidgeClassifierCV) for y in (both, three))):
+        with pytest.raises(ImportRefused, match="several labels a row, and Axon answers one"):
+            axon.publish(model, name="m", store=store)
+    assert store.names() == []
 
 
 def test_models_that_are_not_fitted_or_not_known_are_refused(store: Store) -> None:

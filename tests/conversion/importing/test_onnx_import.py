@@ -143,19 +143,56 @@ def test_an_activation_is_recognised_in_the_operators_that_exporters_write(name:
     [lambda t: t**3, lambda t: np.exp(-(t**2)), np.sin, lambda t: np.abs(t), lambda t: np.tanh(t) * t, np.square],
 )
 def test_other_functions_are_not_taken_for_an_activation(function: Callable[[Any], Any]) -> None:
-    form = ScalarFunction(values=function(GRID), form=None).recognised()
+    form = ScalarFunction.of(function).recognised()
     # |t| is a leaky ReLU of slope -1
     assert form is None or np.abs(values_of(form) - function(GRID)).max() < 1e-12
 
 
 def test_a_form_with_all_its_numbers_is_found_again() -> None:
-    torch_values = functional.mish(torch.tensor(1.5 * GRID)).numpy()
-    found = ScalarFunction(values=-2.5 * torch_values + 0.25, form=None, numbers=frozenset({1.5})).recognised()
+    def written(numbers: Any) -> Any:
+        return -2.5 * functional.mish(torch.tensor(1.5 * numbers)).numpy() + 0.25
+
+    found = ScalarFunction.of(written, frozenset({1.5})).recognised()
     assert found is not None
     assert (found.activation, found.in_scale) == ("mish", 1.5)
     assert found.out_scale == pytest.approx(-2.5)
     assert found.out_shift == pytest.approx(0.25)
     assert Form().is_affine
+
+
+# Bounds that rows of N(0, 1) do not reach, from z to a.
+BOUNDED: dict[str, tuple[Written, dict[str, float]]] = {
+    "min, max": ([("Min", "z most", "m"), ("Max", "m least", "a")], {"most": 150.0, "least": 0.0}),
+    "relu, clip": ([("Relu", "z", "r"), ("Clip", "r zero most", "a")], {"zero": 0.0, "most": 100.0}),
+    "relu, min": ([("Relu", "z", "r"), ("Min", "r most", "a")], {"most": 20.0}),
+    "where": ([("Greater", "z most", "g"), ("Where", "g most z", "a")], {"most": 100.0}),
+    "scaled": (
+        [("Mul", "z minus", "n"), ("Max", "n zero", "r"), ("Min", "r most", "a")],
+        {"minus": -0.5, "zero": 0.0, "most": 40.0},
+    ),
+    "leaky, max": ([("LeakyRelu", "z", "r", {"alpha": 0.25}), ("Max", "r least", "a")], {"least": -30.0}),
+    "tanh of bounded": ([("Max", "z least", "m"), ("Softplus", "m", "a")], {"least": -200.0}),
+    "both far": ([("Max", "z least", "m"), ("Min", "m most", "a")], {"least": -5e4, "most": 2e5}),
+}
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("name", BOUNDED)
+def test_a_far_bound_behind_another_function_is_kept(name: str, hidden: bool) -> None:
+    written, constants = BOUNDED[name]
+    first: Written = (
+        [("MatMul", "x first", "product"), ("Add", "product bias", "z")] if hidden else [("Identity", "x", "z")]
+    )
+    tensors = {"first": numbers(4, 5), "bias": numbers(5, seed=1)} if hidden else {}
+    last = numbers(5 if hidden else 4, 1, seed=2)
+    model = model_of([*first, *written, ("MatMul", "a last", "y")], {**constants, **tensors, "last": last})
+    read = read_onnx(model)
+    rows = (numbers(1_000, 4, seed=3) * 10.0 ** np.arange(1_000)[:, None] ** 0.25).astype(np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = session.run(None, {"x": rows})[0][:, 0]
+    answers = np.array(Answerer(read.imported.checkpoint()).predict(rows.astype(float).tolist()))
+    assert np.abs(answers - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert (np.abs(answers - expected) <= 1e-4 * np.abs(expected) + 1e-4 * np.abs(rows).max(axis=1)).all()
 
 
 def test_affine_operators_on_columns_and_units_are_folded_in_float64() -> None:

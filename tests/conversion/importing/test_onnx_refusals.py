@@ -219,18 +219,20 @@ def test_several_outputs_need_a_choice() -> None:
 def test_a_file_whose_answers_differ_is_refused_with_the_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A ReLU that stops at 13 looks like a ReLU on the grid from -12.5 to 12.5, by which functions are recognised.
-    bend = np.array(13.0, dtype=np.float32)
+    # A ReLU that is flat from 13 to 15 is a ReLU at the numbers that functions are recognised by: to 12.5, from 16.
+    bend, end = np.array(13.0, dtype=np.float32), np.array(15.0, dtype=np.float32)
     column = np.full((4, 1), 1.0, dtype=np.float32)
     model = graph_of(
         [
             node("MatMul", "x v", "a"),
             node("Relu", "a", "b"),
             node("Greater", "a bend", "far"),
-            node("Where", "far bend b", "c"),
+            node("Less", "a end", "near"),
+            node("And", "far near", "flat"),
+            node("Where", "flat bend b", "c"),
             node("Mul", "c one", "y"),
         ],
-        {"v": 4 * column, "bend": bend, "one": np.array(1.0, dtype=np.float32)},
+        {"v": 4 * column, "bend": bend, "end": end, "one": np.array(1.0, dtype=np.float32)},
     )
     path = tmp_path / "graph.onnx"
     onnx.save(model, path)

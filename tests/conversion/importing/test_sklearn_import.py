@@ -11,7 +11,15 @@ import pytest
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import MissingIndicator, SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptron, Ridge, SGDClassifier
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    PassiveAggressiveRegressor,
+    Perceptron,
+    Ridge,
+    SGDClassifier,
+    SGDRegressor,
+)
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, OrdinalEncoder, StandardScaler
@@ -217,6 +225,31 @@ def test_one_against_the_rest_has_scikit_learns_probabilities(store: Store) -> N
     model = make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", random_state=0))
     imported = published(store, model, x, y)
     assert_alike(imported, model, x)
+
+
+def test_equal_probabilities_that_hide_the_originals_label_are_told(store: Store) -> None:
+    x = GENERATOR.normal(size=(COUNT, 2))
+    model = SGDClassifier(loss="log_loss", random_state=0).fit(x, GENERATOR.integers(3, size=COUNT))
+    model.coef_, model.intercept_ = np.array([[0.0, 0.0], [0.0, 0.0], [-1.0, 0.0]]), np.array([50.0, 60.0, -9.0])
+    assert set(model.predict(x)) == {1}  # a score of 60, and 50 for class 0: both probabilities are 1/2
+    np.testing.assert_array_equal(model.predict_proba(x)[:, 0], model.predict_proba(x)[:, 1])
+    with pytest.warns(
+        UserWarning, match=r"another label than the original in 1000 of 1000 compared rows.*: 0, and the"
+    ):
+        version = axon.publish(model, name="m", store=store)
+    imported = axon.load(str(version), store=store)
+    np.testing.assert_allclose(imported.predict_proba(x), model.predict_proba(x), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [SGDRegressor, PassiveAggressiveRegressor])
+def test_a_regressor_that_was_made_sparse_is_taken(store: Store, kind: Any) -> None:
+    x = GENERATOR.normal(size=(COUNT, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PassiveAggressiveRegressor is deprecated
+        model = kind(random_state=0).fit(x, x @ [1.0, 2.0, 3.0])
+    expected = model.predict(x)
+    imported = axon.load(str(axon.publish(model.sparsify(), name="m", store=store)), store=store)
+    np.testing.assert_allclose(imported.predict(x), expected, atol=1e-5 * expected.std(), rtol=0)
 
 
 def test_the_users_rows_describe_the_columns(store: Store) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
 import axon
 from axon.model import Model
+from conversion.importing.imported_model import ImportRefused
 from models.columns.schema import CategoricalColumn, DateColumn
 from models.store import Store
 
@@ -161,3 +164,103 @@ def test_the_checkpoint_tells_the_origin(store: Store) -> None:
     training = published(store, network(out=1)).checkpoint.training
     assert training["imported_from"] == "torch.Sequential"
     assert training["versions"] == {"torch": torch.__version__}
+
+
+def fitted_norms(module: nn.Sequential) -> nn.Sequential:
+    """Returns a module whose normalisations have statistics and weights of their own."""
+    for layer in module:
+        for own in (getattr(layer, "running_mean", None), getattr(layer, "weight", None), getattr(layer, "bias", None)):
+            if own is not None:
+                nn.init.normal_(own)
+    return module.eval()
+
+
+SEQUENCES = {
+    "norm, activation": lambda: (nn.Linear(3, 4), nn.BatchNorm1d(4), nn.LeakyReLU(), nn.Linear(4, 1)),
+    "activation, norm": lambda: (nn.Linear(3, 4), nn.LeakyReLU(), nn.BatchNorm1d(4), nn.Linear(4, 1)),
+    "dropout": lambda: (nn.Linear(3, 4), nn.LeakyReLU(), nn.Dropout(0.5), nn.BatchNorm1d(4), nn.Linear(4, 1)),
+    "norm at both ends": lambda: (
+        nn.BatchNorm1d(3),
+        nn.Linear(3, 4),
+        nn.LeakyReLU(),
+        nn.Linear(4, 1),
+        nn.BatchNorm1d(1),
+    ),
+    "eleven": lambda: (
+        nn.Linear(3, 6),
+        *(part for _ in range(6) for part in (nn.LeakyReLU(), nn.Linear(6, 6))),
+        nn.LeakyReLU(),
+        nn.Linear(6, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_the_numbers_of_a_state_dict_show_the_place_of_the_activation(
+    store: Store, tmp_path: Path, name: str, saved: bool
+) -> None:
+    torch.manual_seed(4)
+    module = fitted_norms(nn.Sequential(*SEQUENCES[name]()))
+    state: Any = module.state_dict()
+    if saved:
+        safetensors.torch.save_file(state, tmp_path / "m.safetensors")
+        state = tmp_path / "m.safetensors"
+    expected = answers(module, ROWS).numpy()[:, 0]
+    imported = published(store, state, activation="leaky_relu")
+    np.testing.assert_allclose(imported.predict(ROWS), expected, atol=1e-5 * expected.std(), rtol=0)
+
+
+UNCLEAR = {
+    "two gaps": lambda: nn.Sequential(
+        nn.Linear(3, 4), nn.LeakyReLU(), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 1)
+    ),
+    "no gap": lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1)),
+    "some gaps": lambda: nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.LeakyReLU(), nn.Linear(4, 1)),
+    "after the last": lambda: nn.Sequential(nn.Linear(3, 1), nn.LeakyReLU(), nn.BatchNorm1d(1)),
+    "names": lambda: nn.Sequential(
+        OrderedDict(a=nn.Linear(3, 4), b=nn.BatchNorm1d(4), c=nn.LeakyReLU(), d=nn.Linear(4, 1))
+    ),
+    "group norm": lambda: nn.Sequential(nn.Linear(3, 4), nn.GroupNorm(2, 4), nn.LeakyReLU(), nn.Linear(4, 1)),
+    "layer norm": lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4, bias=False), nn.LeakyReLU(), nn.Linear(4, 1)),
+    "rms norm": lambda: nn.Sequential(nn.Linear(3, 4), nn.RMSNorm(4), nn.LeakyReLU(), nn.Linear(4, 1)),
+    "prelu": lambda: nn.Sequential(nn.Linear(3, 4), nn.PReLU(), nn.Linear(4, 1)),
+}
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_a_state_dict_that_several_networks_have_is_refused(store: Store, name: str) -> None:
+    module = UNCLEAR[name]()
+    with pytest.raises(ImportRefused, match="build the module, load the state dict into it, and publish the module"):
+        published(store, module.state_dict(), activation="relu")
+    assert store.names() == []
+
+
+def test_the_linears_of_a_list_of_modules_have_the_activation_between(store: Store) -> None:
+    torch.manual_seed(4)
+    first, second = nn.Linear(3, 4), nn.Linear(4, 1)
+    imported = published(
+        store, nn.ModuleDict({"layers": nn.ModuleList([first, second])}).state_dict(), activation="tanh"
+    )
+    expected = answers(nn.Sequential(first, nn.Tanh(), second), ROWS).numpy()[:, 0]
+    np.testing.assert_allclose(imported.predict(ROWS), expected, atol=1e-5 * expected.std(), rtol=0)
+
+
+def test_a_file_has_no_order_of_layers_but_that_of_numbers_and_widths(store: Store, tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    path = tmp_path / "m.safetensors"
+    layers = [nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 1)]
+    expected = answers(nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2]), ROWS).numpy()[:, 0]
+    for names in (("fc9", "fc10", "fc11"), ("layers.9", "layers.10", "layers.11")):
+        state = {
+            f"{name}.{key}": own
+            for name, layer in zip(names, layers, strict=True)
+            for key, own in layer.state_dict().items()
+        }
+        safetensors.torch.save_file(state, path)
+        imported = published(store, path, activation="tanh")
+        np.testing.assert_allclose(imported.predict(ROWS), expected, atol=1e-5 * expected.std(), rtol=0)
+    state = {f"{name}.weight": layer.weight for name, layer in zip(("start", "middle", "stop"), layers, strict=True)}
+    safetensors.torch.save_file(state, path)
+    with pytest.raises(ImportRefused, match=r"no order of the layers 'middle', 'start', 'stop'.*publish the module"):
+        published(store, path, activation="tanh")
