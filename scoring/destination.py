@@ -55,13 +55,18 @@ class Destination:
         """Returns the path of the list of a part's rows without an answer."""
         return self._state / "faults" / f"part-{number:05}.csv"
 
+    def owns(self, path: Path) -> bool:
+        """Returns True for a file that this job wrote: one in the place of the answers, after the job was begun."""
+        places = [folder.resolve() for folder in (self.path, self._state)]
+        return self._manifest.exists() and any(path.resolve().is_relative_to(place) for place in places)
+
     def begin(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Writes the manifest, unless there is one; returns the manifest that is there.
 
         Raises:
             DataError: the folder cannot be written, or holds files that are not a job's.
         """
-        place = self._state / "manifest.json"
+        place = self._manifest
         with self._writing():
             if not place.exists():
                 self._check_new()
@@ -133,6 +138,10 @@ class Destination:
             os.link(temporary, place)
         temporary.unlink(missing_ok=True)
         sync_folder(self._state)
+
+    @property
+    def _manifest(self) -> Path:
+        return self._state / "manifest.json"
 
     def _record(self, number: int) -> Path:
         return self._state / "parts" / f"part-{number:05}.json"

@@ -144,8 +144,9 @@ def score(version: ModelVersion, settings: JobSettings, *, moved: Callable[[Prog
     check_members(loaded.checkpoint, settings.members, intervals=settings.intervals)
     columns = AnswerColumns(loaded.checkpoint, prefix=settings.prefix, intervals=settings.intervals)
     columns.check_free(settings.keep)
-    files = files_of(settings.source)
     destination = Destination(settings.out, settings.form)
+    # A pattern may match the answers of an earlier run, or of a shard beside this one.
+    files = files_of(settings.source, left_out=destination.owns)
     _check_apart(files, settings)
     if destination.is_file and settings.shard.count > 1:
         raise ConfigError(f"{settings.out} is one file, which shards cannot share: name a folder as --out.")
