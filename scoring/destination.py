@@ -39,12 +39,14 @@ class Destination:
         path: folder of the parts, or a file with a suffix.
         form: format of the parts.
         is_file: True if all answers go into one file.
+        delimiter: character between the cells of a CSV file.
     """
 
     def __init__(self, path: Path, form: OutForm) -> None:
         self.path = path
         self.form = form
         self.is_file = path.suffix.lower() in SUFFIXES and not path.is_dir()
+        self.delimiter = "\t" if self.is_file and path.suffix.lower() == ".tsv" else ","
         self._state = path.with_name(path.name + ".axon") if self.is_file else path / "_axon"
 
     def part(self, number: int) -> Path:

@@ -20,7 +20,7 @@ from scoring.pipeline import run_parts
 from scoring.reading import check_columns, groups_of, opened
 from scoring.shard import Shard
 from scoring.source_files import SourceFile, files_of
-from scoring.writing import OutForm
+from scoring.writing import OutForm, check_writable, plain_field
 
 Errors = Literal["refuse", "skip", "null"]
 
@@ -227,6 +227,7 @@ def _check_file(file: SourceFile, answerer: BatchAnswerer, settings: JobSettings
         present = reader.schema.names
         check_columns(file.name, present, answerer.schema.names, "which the model was trained with")
         check_columns(file.name, present, settings.keep, "which --keep names")
+        check_writable(file.name, settings.form, [plain_field(reader.schema.field(name)) for name in settings.keep])
         if reader.has_text_numbers:
             return
         for column in answerer.schema.columns:
