@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.columns.cell_text import NoCategory, category_of
 from models.columns.cells import listed
-from models.columns.column import NumericColumn
+from models.columns.column import Column, NumericColumn
 from models.columns.date_fields import Moments
 from models.columns.dates import iso_text
 from models.columns.labels import label_text
@@ -25,6 +25,7 @@ from monitoring.number_keys import NumberKeys
 REQUEST_ID, ROW = "request_id", "row"
 _LABEL_NAMES = ("label", "truth", "target")
 _SHOWN = 3
+_SECONDS_A_DAY, _MICROSECONDS_A_DAY = 86_400, 86_400_000_000
 _NO_LABEL = -1
 
 Key = tuple[str, int] | str
@@ -101,8 +102,22 @@ class Labels:
                 return list(cells)
             if isinstance(column, NumericColumn):
                 return [self._one_label(keys) for keys in self._numbers_of(column).of(cells)]
-            return [None if np.isnat(cell) else iso_text(cell) for cell in _as_moments(cells)]
+            return self._moment_keys(column, _as_moments(cells))
         raise DataError(f"{rows.version} has no logged column {name!r} to join by.")
+
+    def _moment_keys(self, column: Column, moments: Moments) -> list[str | None]:
+        """Returns logged moments as keys; refuses a time of day that has labels and may be rounded."""
+        keys = [None if np.isnat(moment) else iso_text(moment) for moment in moments]
+        days = moments.astype(np.int64) / _MICROSECONDS_A_DAY - getattr(column, "origin", 0.0)
+        is_rounded = np.spacing(np.abs(days).astype(np.float32)) * _SECONDS_A_DAY > 1
+        for key, may_be_other in zip(keys, is_rounded.tolist(), strict=True):
+            if may_be_other and key is not None and "T" in key and key in self.by_key:
+                raise DataError(
+                    f"{self.path}: column {column.name!r} is logged as 32-bit floating point, which cannot tell {key} "
+                    "from the seconds beside it, so that labels would go to rows of others. Join by the request id: "
+                    "give the labels a column 'request_id', and leave out --on."
+                )
+        return keys
 
     def _numbers_of(self, column: NumericColumn) -> NumberKeys:
         # Versions of a model differ in their origins.

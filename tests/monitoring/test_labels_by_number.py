@@ -10,14 +10,15 @@ import pytest
 from serving import numeric
 from small_logs import log_rows
 
-from models.columns.column import NumericColumn
+from models.columns.column import Column, DateColumn, NumericColumn
 from models.errors import DataError
 from monitoring.monitor import LabelSource, MonitorReport, monitor
 from monitoring.selection import Selection
 
 
-def joined(folder: Path, sent: list[object], labels: pd.DataFrame, column: NumericColumn | None = None) -> list[int]:
+def joined(folder: Path, sent: list[object], labels: pd.DataFrame, column: Column | None = None) -> list[int]:
     """Returns the joined label of each logged row that has one, as a class."""
+    folder.mkdir(exist_ok=True)
     log_rows(folder / "log", sent, [0] * len(sent), column=column or numeric("id"))
     path = folder / "labels.parquet"
     labels.to_parquet(path)
@@ -74,3 +75,18 @@ def test_two_spellings_of_a_number_are_one_row(tmp_path: Path) -> None:
     labels["left"] = ["yes", "no", "no", "no"]
     with pytest.raises(DataError, match=r"id '007' has two labels: 'yes' \(line 2\) and 'no' \(line 5\)"):
         joined(tmp_path, [7], labels)
+
+
+def seen(origin: float) -> DateColumn:
+    return DateColumn(name="id", mean=20_600, std=90, minimum=20_000, maximum=21_000, parts=(), origin=origin)
+
+
+def test_moments_that_the_log_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
+    labels = pd.DataFrame({"id": [f"2026-05-31T13:{minute}:00Z" for minute in range(40, 51)], "left": "yes"})
+    with pytest.raises(DataError, match=r"cannot tell 2026-05-31T13:4\d:00Z from the seconds beside it.*request_id"):
+        joined(tmp_path / "one", ["2026-05-31T13:45:17Z", "2026-06-02"], labels, seen(0.0))
+
+
+def test_days_join_their_own_rows(tmp_path: Path) -> None:
+    labels = pd.DataFrame({"id": ["2026-06-01", "2026-06-02"], "left": ["yes", "no"]})
+    assert joined(tmp_path, ["2026-06-02", "2026-05-31T13:45:17Z", "2026-06-01"], labels, seen(0.0)) == [0, 1]
