@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 
 from models.columns.cell_text import NoCategory, category_of
 from models.columns.cells import listed
+from models.columns.column import Column, NumericColumn
 from models.columns.date_fields import Moments
 from models.columns.dates import iso_text
 from models.columns.labels import label_text
 from models.errors import DataError
 from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion
+from monitoring.number_keys import NumberKeys
 
 REQUEST_ID, ROW = "request_id", "row"
 _LABEL_NAMES = ("label", "truth", "target")
 _SHOWN = 3
+_SECONDS_A_DAY, _MICROSECONDS_A_DAY = 86_400, 86_400_000_000
 _NO_LABEL = -1
 
 Key = tuple[str, int] | str
@@ -53,6 +56,7 @@ class Labels:
     has_rows: bool = False
     used: set[Key] = field(default_factory=set)
     foreign: dict[str, int] = field(default_factory=dict)
+    _numbers: dict[NumericColumn, NumberKeys] = field(default_factory=dict)
 
     def of(self, rows: LoggedRows) -> NDArray[Any]:
         """Returns the label of each row: `(rows,)` class indices, -1 without a label; or values, NaN without one.
@@ -75,7 +79,7 @@ class Labels:
 
     def _keys(self, rows: LoggedRows) -> list[Key | None]:
         if self.on is not None:
-            keys: list[Key | None] = list(_texts(rows, self.on))
+            keys: list[Key | None] = list(self._input_keys(rows, self.on))
         elif self.has_rows:
             keys = list(zip(rows.request_ids, rows.places.tolist(), strict=True))
         else:
@@ -88,6 +92,52 @@ class Labels:
                     )
         self.used.update(key for key in keys if key in self.by_key)
         return keys
+
+    def _input_keys(self, rows: LoggedRows, name: str) -> list[str | None]:
+        """Returns the cells of a logged input column as keys of the labels."""
+        for column, cells in zip(rows.version.columns, rows.columns, strict=True):
+            if column.name != name:
+                continue
+            if isinstance(cells, list):
+                return list(cells)
+            if isinstance(column, NumericColumn):
+                return [self._one_label(keys) for keys in self._numbers_of(column).of(cells)]
+            return self._moment_keys(column, _as_moments(cells))
+        raise DataError(f"{rows.version} has no logged column {name!r} to join by.")
+
+    def _moment_keys(self, column: Column, moments: Moments) -> list[str | None]:
+        """Returns logged moments as keys; refuses a time of day that has labels and may be rounded."""
+        keys = [None if np.isnat(moment) else iso_text(moment) for moment in moments]
+        days = moments.astype(np.int64) / _MICROSECONDS_A_DAY - getattr(column, "origin", 0.0)
+        is_rounded = np.spacing(np.abs(days).astype(np.float32)) * _SECONDS_A_DAY > 1
+        for key, may_be_other in zip(keys, is_rounded.tolist(), strict=True):
+            if may_be_other and key is not None and "T" in key and key in self.by_key:
+                raise DataError(
+                    f"{self.path}: column {column.name!r} is logged as 32-bit floating point, which cannot tell {key} "
+                    "from the seconds beside it, so that labels would go to rows of others. Join by the request id: "
+                    "give the labels a column 'request_id', and leave out --on."
+                )
+        return keys
+
+    def _numbers_of(self, column: NumericColumn) -> NumberKeys:
+        # Versions of a model differ in their origins.
+        if column not in self._numbers:
+            texts = [key for key in self.by_key if isinstance(key, str)]
+            self._numbers[column] = NumberKeys(column, texts, self.path)
+        return self._numbers[column]
+
+    def _one_label(self, keys: list[str]) -> str | None:
+        """Returns the key of several spellings of one number, such as `7` and `007`."""
+        if len(keys) > 1:
+            first, line = self.by_key[keys[0]]
+            for label, other in (self.by_key[key] for key in keys[1:]):
+                if label != first:
+                    raise DataError(
+                        f"{self.path}: {self.on} {keys[0]!r} has two labels: {first!r} (line {line}) and {label!r} "
+                        f"(line {other})."
+                    )
+            self.used.update(keys)
+        return keys[0] if keys else None
 
     def _number(self, text: str, line: int) -> float:
         try:
@@ -210,18 +260,6 @@ def _row_numbers(path: Path, cells: list[Any]) -> list[int]:
             )
         found.append(int(text))
     return found
-
-
-def _texts(rows: LoggedRows, name: str) -> list[str | None]:
-    """Returns the cells of a logged input column as texts."""
-    for column, cells in zip(rows.version.columns, rows.columns, strict=True):
-        if column.name == name:
-            if isinstance(cells, list):
-                return list(cells)
-            if cells.dtype.kind == "M":
-                return [None if np.isnat(cell) else iso_text(cell) for cell in _as_moments(cells)]
-            return [None if cell != cell else _text(float(str(cell))) for cell in cells]
-    raise DataError(f"{rows.version} has no logged column {name!r} to join by.")
 
 
 def _as_moments(cells: NDArray[Any]) -> Moments:

@@ -206,6 +206,7 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
     remarks: list[str] = []
     labels: Labels | None = None
     names: list[NDArray[np.int64]] = []
+    partial = 0
     for rows in selection.rows():
         version = rows.version
         if labels is None and source.path is not None:
@@ -215,6 +216,13 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
             labels = read_labels(source.path, target=name, column=source.column, on=source.on)
             if place is not None:
                 remarks.append(f"The labels and the metrics are those of {name!r}, one of {listed(targets)}.")
+        truth = _no_labels(rows) if labels is None else labels.of(rows)
+        is_whole = np.array([members is None for members in rows.members], dtype=np.bool_)
+        if not is_whole.all():
+            partial += int((~is_whole).sum())
+            rows, truth = rows.taken(np.flatnonzero(is_whole)), truth[is_whole]
+            if not len(rows):
+                continue
         key = version.version, version.digest
         if key not in gathered:
             place = source.place_in(version)
@@ -224,7 +232,14 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
             gathered[key] = _Gathered(version, facts, place)
         pairs = zip(rows.request_ids, rows.places.tolist(), strict=True)
         names.append(np.fromiter(map(hash, pairs), dtype=np.int64, count=len(rows)))
-        gathered[key].add(rows, _no_labels(rows) if labels is None else labels.of(rows), by)
+        gathered[key].add(rows, truth, by)
+    if not gathered:
+        raise DataError(
+            f"{selection.folder}: all {partial:,} chosen rows were answered by a part of an ensemble, and a report is "
+            "on the answers of all members: choose other rows (--since, --model)."
+        )
+    if partial:
+        remarks.append(f"{partial:,} rows were answered by a part of an ensemble, and are left out.")
     every = np.concatenate(names)
     if doubled := len(every) - len(np.unique(every)):
         remarks.append(

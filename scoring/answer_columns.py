@@ -8,6 +8,7 @@ targets have a column `prediction_TARGET` each, and then with intervals `predict
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +17,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
-from models.columns.labels import Label, label_type
+from models.columns.labels import Label
 from models.columns.schema import ClassTarget, ValuesTarget
 from models.conformal import bounds_of, sets_of, threshold_of
 from models.covered_answers import names_of_bounds, value_columns
 from models.errors import ConfigError, DataError
+from models.label_arrays import label_array_type
 
 if TYPE_CHECKING:
     from scoring.answering import Answered
@@ -50,7 +52,7 @@ class AnswerColumns:
         self._labels: pa.Array | None = None
         fields = []
         if isinstance(target, ClassTarget):
-            self._labels = pa.array(target.labels, _label_type(target.labels))
+            self._labels = pa.array(target.labels, label_array_type(target.labels))
             fields.append(pa.field(f"{prefix}prediction", self._labels.type))
             if checkpoint.config.has_probabilities:
                 fields += [pa.field(f"{prefix}probability {_written(label)}", pa.float32()) for label in target.labels]
@@ -116,7 +118,7 @@ class AnswerColumns:
         # Few sets are different, so each text is written once.
         packed = np.packbits(sets_of(answers, float(threshold)), axis=1)
         different, places = np.unique(packed, axis=0, return_inverse=True)
-        labels = self._labels.to_pylist()
+        labels = [int(label) if isinstance(label, Decimal) else label for label in self._labels.to_pylist()]
         sets = np.unpackbits(different, axis=1, count=len(labels))
         texts = [orjson.dumps([labels[i] for i in np.flatnonzero(row)]).decode() for row in sets]
         return [pa.array(texts, pa.string()).take(pa.array(places.reshape(-1)))]
@@ -142,18 +144,6 @@ def check_members(checkpoint: Checkpoint, members: int | None, *, intervals: flo
             f"members is {members}, and the intervals of the model are for the answers of all {total} members: leave "
             "members or intervals out."
         )
-
-
-def _label_type(labels: Sequence[Label]) -> pa.DataType:
-    match label_type(tuple(labels)):
-        case "int":
-            return pa.uint64() if any(int(label) >= 2**63 for label in labels) else pa.int64()
-        case "bool":
-            return pa.bool_()
-        case "float":
-            return pa.float64()
-        case "str":
-            return pa.string()
 
 
 def _written(label: Label) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from models.columns.cell_text import bare, is_missing
 from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.dictionary_cells import CellDictionary, DictionaryCells, ListedCells
 from models.columns.named_columns import Cells
@@ -150,16 +151,21 @@ def _distinct(cells: pa.Array) -> ListedCells:
 def _numbers_in_texts(array: pa.Array) -> ListedCells:
     """Returns the numbers of texts; a text that is not a number stays one, for the encoder to name."""
     try:
-        numbers: ListedCells = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        return numbers
+        numbers = array.cast(pa.float64())
     except pa.ArrowInvalid:
         return [_number(text) for text in array.to_pylist()]
+    is_nan = pc.fill_null(pc.is_nan(numbers), False)
+    if pc.any(is_nan).as_py() and not all(map(is_missing, array.filter(is_nan).unique().to_pylist())):
+        return [_number(text) for text in array.to_pylist()]
+    values: ListedCells = numbers.to_numpy(zero_copy_only=False)
+    return values
 
 
 def _number(text: str | None) -> float | str | None:
-    if text is None:
+    if text is None or is_missing(text):
         return None
     try:
-        return pa.scalar(text.strip()).cast(pa.float64()).as_py() if text.strip() else None
+        number: float = pa.scalar(bare(text)).cast(pa.float64()).as_py()
     except pa.ArrowInvalid:
         return text
+    return text if number != number else number  # Arrow reads `-nan` and `NAN`, which are no gaps elsewhere

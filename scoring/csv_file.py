@@ -43,6 +43,8 @@ class CsvReader:
         delimiter = max(counts, key=lambda sign: counts[sign])
         self._parsing = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
         names = self._names(head)
+        # In a file of one column, an empty line is a row with a missing value.
+        self._parsing.ignore_empty_lines = len(names) > 1
         self._raw = self._open.enter_context(pa.OSFile(str(path)))
         self.schema = pa.schema([pa.field(column, pa.string()) for column in names])
 

@@ -39,12 +39,14 @@ class Destination:
         path: folder of the parts, or a file with a suffix.
         form: format of the parts.
         is_file: True if all answers go into one file.
+        delimiter: character between the cells of a CSV file.
     """
 
     def __init__(self, path: Path, form: OutForm) -> None:
         self.path = path
         self.form = form
         self.is_file = path.suffix.lower() in SUFFIXES and not path.is_dir()
+        self.delimiter = "\t" if self.is_file and path.suffix.lower() == ".tsv" else ","
         self._state = path.with_name(path.name + ".axon") if self.is_file else path / "_axon"
 
     def part(self, number: int) -> Path:
@@ -55,13 +57,18 @@ class Destination:
         """Returns the path of the list of a part's rows without an answer."""
         return self._state / "faults" / f"part-{number:05}.csv"
 
+    def owns(self, path: Path) -> bool:
+        """Returns True for a file that this job wrote: one in the place of the answers, after the job was begun."""
+        places = [folder.resolve() for folder in (self.path, self._state)]
+        return self._manifest.exists() and any(path.resolve().is_relative_to(place) for place in places)
+
     def begin(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Writes the manifest, unless there is one; returns the manifest that is there.
 
         Raises:
             DataError: the folder cannot be written, or holds files that are not a job's.
         """
-        place = self._state / "manifest.json"
+        place = self._manifest
         with self._writing():
             if not place.exists():
                 self._check_new()
@@ -133,6 +140,10 @@ class Destination:
             os.link(temporary, place)
         temporary.unlink(missing_ok=True)
         sync_folder(self._state)
+
+    @property
+    def _manifest(self) -> Path:
+        return self._state / "manifest.json"
 
     def _record(self, number: int) -> Path:
         return self._state / "parts" / f"part-{number:05}.json"

@@ -20,7 +20,7 @@ from scoring.pipeline import run_parts
 from scoring.reading import check_columns, groups_of, opened
 from scoring.shard import Shard
 from scoring.source_files import SourceFile, files_of
-from scoring.writing import OutForm
+from scoring.writing import OutForm, check_writable, plain_field
 
 Errors = Literal["refuse", "skip", "null"]
 
@@ -144,8 +144,9 @@ def score(version: ModelVersion, settings: JobSettings, *, moved: Callable[[Prog
     check_members(loaded.checkpoint, settings.members, intervals=settings.intervals)
     columns = AnswerColumns(loaded.checkpoint, prefix=settings.prefix, intervals=settings.intervals)
     columns.check_free(settings.keep)
-    files = files_of(settings.source)
     destination = Destination(settings.out, settings.form)
+    # A pattern may match the answers of an earlier run, or of a shard beside this one.
+    files = files_of(settings.source, left_out=destination.owns)
     _check_apart(files, settings)
     if destination.is_file and settings.shard.count > 1:
         raise ConfigError(f"{settings.out} is one file, which shards cannot share: name a folder as --out.")
@@ -226,6 +227,7 @@ def _check_file(file: SourceFile, answerer: BatchAnswerer, settings: JobSettings
         present = reader.schema.names
         check_columns(file.name, present, answerer.schema.names, "which the model was trained with")
         check_columns(file.name, present, settings.keep, "which --keep names")
+        check_writable(file.name, settings.form, [plain_field(reader.schema.field(name)) for name in settings.keep])
         if reader.has_text_numbers:
             return
         for column in answerer.schema.columns:

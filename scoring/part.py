@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -16,7 +17,7 @@ from scoring.answering import Answered, BatchAnswerer
 from scoring.destination import Destination
 from scoring.reading import Groups
 from scoring.source_files import SourceFile
-from scoring.writing import Writer, writer_of
+from scoring.writing import UNWRITABLE, Writer, writer_of
 
 _MOST_FAULTS = 10_000  # listed of one part
 
@@ -147,7 +148,8 @@ class PartWriter:
         if self._writer is None:
             self._kept = kept
             schema = pa.schema([*kept, *self._work.columns.schema])
-            self._writer = writer_of(self._work.destination.form, self._path, schema)
+            destination = self._work.destination
+            self._writer = writer_of(destination.form, self._path, schema, delimiter=destination.delimiter)
             return
         for field, first in zip(kept, self._kept, strict=True):
             if field.type != first.type:
@@ -162,17 +164,37 @@ class PartWriter:
         Args:
             batch: kept columns and answers.
             answered: answers of the model.
+
+        Raises:
+            DataError: the format cannot hold a kept cell.
         """
-        self._opened().write(batch)
+        with self._writing():
+            self._opened().write(batch)
         self._rows += answered.rows
         self._answered += len(answered.answers)
         for column, cells in answered.unknown.items():
             self._unknown[column] = self._unknown.get(column, 0) + cells
 
     def close(self) -> dict[str, Any]:
-        """Completes the file and returns the record of the part."""
-        self._opened().close()
+        """Completes the file and returns the record of the part.
+
+        Raises:
+            DataError: the format cannot hold a kept cell.
+        """
+        with self._writing():
+            self._opened().close()
         return {"rows": self._rows, "answered": self._answered, "unknown": dict(sorted(self._unknown.items()))}
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except UNWRITABLE as error:
+            destination = self._work.destination
+            raise DataError(
+                f"{destination.path}: a kept column cannot be written as {destination.form}: {error}. Choose another "
+                "format (--format, or the suffix of --out), or leave the column out of --keep."
+            ) from error
 
     def _opened(self) -> Writer:
         if self._writer is None:

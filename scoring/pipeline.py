@@ -22,6 +22,7 @@ from scoring.answering import Answered
 from scoring.cells import cells_of
 from scoring.part import FaultList, Part, PartWork, PartWriter, Piece
 from scoring.reading import opened
+from scoring.writing import plain_field
 
 # Cells of a batch, encoded: 2 MB. With four times as many, the reader spends a quarter of its time on fresh pages,
 # which the kernel fills with zeros (`perf record`).
@@ -201,7 +202,7 @@ class _Feed:
     def _read(self, piece: Piece) -> None:
         piece.file.check_unchanged()
         with opened(piece.file, texts=self._names, columns=self._columns) as reader:
-            kept = pa.schema([_plain(reader.schema.field(name)) for name in self._work.keep])
+            kept = pa.schema([plain_field(reader.schema.field(name)) for name in self._work.keep])
             self._put(_Begin(piece, kept))
             row, place = piece.first_row, 0
             for batch in reader.batches(piece.groups, self._columns, self._batch_rows):
@@ -253,9 +254,3 @@ class _Feed:
 
 class _Stopped(Exception):
     """The writer has given up."""
-
-
-def _plain(field: pa.Field) -> pa.Field:
-    """Returns the field of a kept column without a dictionary, which would differ from batch to batch."""
-    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    return pa.field(field.name, kind)

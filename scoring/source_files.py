@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,12 +52,13 @@ class SourceFile:
             raise DataError(f"{self.path} changed while it was read: score it again, into another --out.")
 
 
-def files_of(source: str | Path) -> list[SourceFile]:
+def files_of(source: str | Path, *, left_out: Callable[[Path], bool] | None = None) -> list[SourceFile]:
     """Returns the files of a source, ordered by name.
 
     Args:
         source: path of a file or a folder, or a pattern such as `rows/*.parquet`. In folders, names that begin with a
             dot or `_` are passed over, as Spark and Dask do.
+        left_out: function that says whether a match of a pattern is left out; None to take all matches.
 
     Raises:
         DataError: there is no such file, or one that is of no known format.
@@ -79,7 +80,10 @@ def files_of(source: str | Path) -> list[SourceFile]:
     matches = sorted({inner for match in glob.iglob(text, recursive=True) for inner in _matched(Path(match))})  # noqa: PTH207
     if not matches:
         raise DataError(f"no file matches {text!r}. In a shell, the pattern has to stand between quotes.")
-    return _known([_file(match, str(match.relative_to(root))) for match in matches])
+    found = [_file(match, str(match.relative_to(root))) for match in matches if left_out is None or not left_out(match)]
+    if not found:
+        raise DataError(f"{text!r} matches answers of this job alone: name another --out.")
+    return _known(found)
 
 
 def _matched(match: Path) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -10,12 +10,16 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from models.errors import ConfigError
+from models.errors import ConfigError, DataError
 from scoring.cells import is_text
 
 OutForm = Literal["parquet", "csv", "arrow"]
 SUFFIXES: dict[str, OutForm] = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow"}
 
+# Errors of Arrow's writers that are due to the type or the content of a column.
+UNWRITABLE = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
+
+_DEAREST = 100  # characters of a type's name in a message
 _GROUP_ROWS = 1 << 17
 _GROUP_BYTES = 32 << 20
 
@@ -30,17 +34,53 @@ class Writer(Protocol):
         """Completes the file."""
 
 
-def writer_of(form: OutForm, path: Path, schema: pa.Schema) -> Writer:
+def writer_of(form: OutForm, path: Path, schema: pa.Schema, *, delimiter: str = ",") -> Writer:
     """Opens a file for writing.
 
     Args:
         form: format of the file.
         path: path of the file.
         schema: Arrow schema of the rows.
+        delimiter: character between the cells of a CSV file.
     """
+    return _writer(form, pa.OSFile(str(path), "wb"), schema, delimiter)
+
+
+def _writer(form: OutForm, file: pa.NativeFile, schema: pa.Schema, delimiter: str) -> Writer:
     if form == "csv":
-        return _CsvWriter(path, schema)
-    return _GroupWriter(path, schema, _parquet if form == "parquet" else pa.ipc.new_file)
+        return _CsvWriter(file, schema, delimiter)
+    return _GroupWriter(file, schema, _parquet if form == "parquet" else pa.ipc.new_file)
+
+
+def plain_field(field: pa.Field) -> pa.Field:
+    """Returns the field of a kept column without a dictionary, which would differ from batch to batch."""
+    return pa.field(field.name, _plain(field.type))
+
+
+def check_writable(name: str, form: OutForm, kept: Sequence[pa.Field]) -> None:
+    """Refuses columns of types that a format cannot hold, by writing one gap of each to memory.
+
+    Args:
+        name: name of the source's file, for messages.
+        form: format of the answers.
+        kept: columns that are written before the answers.
+
+    Raises:
+        DataError: a column cannot be written.
+    """
+    for field in kept:
+        try:
+            schema = pa.schema([field])
+            writer = _writer(form, pa.BufferOutputStream(), schema, ",")
+            writer.write(pa.record_batch([pa.nulls(1, field.type)], schema=schema))
+            writer.close()
+        except UNWRITABLE as error:
+            why = ", which has numbers, texts, dates and times alone" if form == "csv" else ""
+            raise DataError(
+                f"{name}: the kept column {field.name!r} holds {str(field.type)[:_DEAREST]}, and cannot be written as "
+                f"{form}{why}. Choose another format (--format, or the suffix of --out), or leave the column out of "
+                "--keep."
+            ) from error
 
 
 def form_of(path: Path, asked: str | None) -> OutForm:
@@ -63,8 +103,10 @@ def form_of(path: Path, asked: str | None) -> OutForm:
 class _GroupWriter:
     """Writes rows in groups of a fixed size, whatever the sizes of the batches."""
 
-    def __init__(self, path: Path, schema: pa.Schema, make: Callable[[pa.NativeFile, pa.Schema], object]) -> None:
-        self._file = pa.OSFile(str(path), "wb")
+    def __init__(
+        self, file: pa.NativeFile, schema: pa.Schema, make: Callable[[pa.NativeFile, pa.Schema], object]
+    ) -> None:
+        self._file = file
         self._schema = schema
         self._writer: pa.ipc.RecordBatchFileWriter = make(self._file, schema)
         self._held: list[pa.RecordBatch] = []
@@ -93,10 +135,10 @@ class _GroupWriter:
 
 
 class _CsvWriter:
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._file = pa.OSFile(str(path), "wb")
-        plain = pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
-        options = pyarrow.csv.WriteOptions(quoting_style="needed")
+    def __init__(self, file: pa.NativeFile, schema: pa.Schema, delimiter: str) -> None:
+        self._file = file
+        plain = pa.schema([pa.field(field.name, _text(_plain(field.type))) for field in schema])
+        options = pyarrow.csv.WriteOptions(quoting_style="needed", delimiter=delimiter)
         self._writer = pyarrow.csv.CSVWriter(self._file, plain, write_options=options)
         self._schema = plain
 
@@ -112,6 +154,11 @@ class _CsvWriter:
 
 def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _text(kind: pa.DataType) -> pa.DataType:
+    # Arrow's writer of CSV files does not know views.
+    return pa.large_string() if pa.types.is_string_view(kind) else kind
 
 
 def _parquet(file: pa.NativeFile, schema: pa.Schema) -> pyarrow.parquet.ParquetWriter:

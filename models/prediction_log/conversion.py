@@ -20,7 +20,8 @@ def convert_spools(folder: Path, most_bytes: int) -> list[str]:
         most_bytes: largest number of bytes of all files.
 
     Returns:
-        Sentences on spools that cannot be read, which are set aside.
+        Sentences on spools that cannot be read, which are set aside, and on spools that cannot be converted, which
+        stay, so that reports read their rows and the next conversion tries again.
 
     Raises:
         OSError: a file cannot be written.
@@ -36,6 +37,10 @@ def convert_spools(folder: Path, most_bytes: int) -> list[str]:
             except DataError as error:
                 remarks.append(f"{spool} {error}")
                 spool.replace(spool.with_suffix(UNREADABLE))
+            except OSError:
+                raise
+            except Exception as error:  # one spool must not keep the others from becoming files
+                remarks.append(f"{spool} cannot become Parquet files, and stays: {error!r}")
         remove_oldest(folder, most_bytes)
     return remarks
 

@@ -16,6 +16,7 @@ from models.columns.column import CategoricalColumn, DateColumn
 from models.columns.labels import label_text
 from models.covered_answers import value_columns
 from models.errors import DataError
+from models.label_arrays import label_array_type
 from models.prediction_log.cells import LoggedCells
 from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion
@@ -60,7 +61,8 @@ def to_table(rows: LoggedRows) -> pa.Table:
         columns[INPUT + column.name] = _arrow(cells)
     values = rows.values()
     if version.labels:
-        columns["prediction"] = pa.array([version.labels[place] for place in rows.answers.argmax(axis=1).tolist()])
+        labels = pa.array(version.labels, label_array_type(version.labels))
+        columns["prediction"] = labels.take(pa.array(rows.answers.argmax(axis=1)))
         for place, label in enumerate(version.labels):
             columns[_prefix(version) + label_text(label)] = pa.array(values[:, place], pa.float32())
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from scored_tables import NUMBERS, make_store, write
 from serving import make_checkpoint, wait_until
 
 from axon.cli import main
-from models.errors import ConfigError
+from models.errors import ConfigError, DataError
 from models.store import Store
 from scoring.job import JobSettings, score
 from scoring.shard import Shard, shard_of
@@ -97,6 +98,41 @@ def test_a_finished_job_reads_no_row_again(store, source, tmp_path, capsys):
     assert run(store, source, tmp_path / "out", "--errors", "skip") == 0
     assert "in 10 parts, 10 of them before" in capsys.readouterr().err
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*")}
+
+
+@pytest.mark.parametrize("out", ["answers", "rows/answers", "answers.parquet"])
+@pytest.mark.parametrize("pattern", ["**/*.parquet", "**/*", "*"])
+def test_a_pattern_that_matches_the_answers_goes_on_to_the_same_bytes(store, numbers, tmp_path, pattern, out):
+    (tmp_path / "apart/rows").mkdir(parents=True)
+    write(numbers.slice(0, 300), tmp_path / "apart/rows/a.parquet", row_group_size=100)
+    version = store.resolve("numbers")
+    suffix = Path(out).suffix
+
+    def settings(to: Path, shard: str = "0/1") -> JobSettings:
+        source = str(tmp_path / "apart" / pattern)
+        return JobSettings(source=source, out=to, form="parquet", part_rows=100, shard=shard_of(shard, {}))
+
+    score(version, settings(tmp_path / f"whole{suffix}"))
+
+    def stop(progress):
+        if progress.rows >= 200:
+            raise Stop
+
+    within = tmp_path / "apart" / out
+    with pytest.raises(Stop):
+        score(version, settings(within), moved=stop)
+    assert score(version, settings(within)).rows == 300
+    assert score(version, settings(within)).finished_before == (1 if suffix else 3)
+    if suffix:
+        assert within.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+        return
+    assert tree(within) == tree(tmp_path / "whole")
+    shutil.rmtree(within)
+    for shard in ("1/2", "0/2"):
+        score(version, settings(within, shard))
+    assert tree(within) == tree(tmp_path / "whole")
+    with pytest.raises(DataError, match="matches answers of this job alone: name another --out"):
+        score(version, JobSettings(source=str(within / "*.parquet"), out=within, form="parquet"))
 
 
 def test_a_part_that_was_damaged_is_made_again(store, source, whole, tmp_path):

@@ -13,12 +13,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from scored_tables import MIXED
 from serving import wait_until
+from small_logs import log_rows
 
 from models.columns.column import CategoricalColumn, DateColumn, NumericColumn
 from models.columns.encoding import NamedColumns, RowEncoder
+from models.columns.labels import Label
 from models.columns.schema import ClassTarget, Schema
 from models.columns.unknown_texts import UnknownText
 from models.errors import DataError
@@ -267,6 +270,43 @@ def test_a_spool_that_leaves_meanwhile_stops_no_conversion(tmp_path: Path) -> No
     assert convert_spools(tmp_path, 1 << 40) == []
     assert len(parquet_files(tmp_path)) == 2
     assert len(ids_in(tmp_path)) == 10
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        ((1, 2**63), "uint64"),
+        ((0, 2**64 - 1), "uint64"),
+        ((-(2**63), 2**64 - 1), "decimal128(20, 0)"),
+        ((-(2**63), 2**63 - 1), "int64"),
+        ((True, False), "bool"),
+        ((0.5, 2.0), "double"),
+        (("7", "8"), "string"),
+    ],
+)
+def test_labels_of_each_type_are_predictions_of_that_type(tmp_path: Path, labels: tuple[Label, ...], kind: str) -> None:
+    log_rows(tmp_path, [1, 2, 3], [1, 0, 1], labels=labels)
+    log_rows(tmp_path, [4], [0], labels=labels)  # the type is that of all labels, not of those in the file
+    assert convert_spools(tmp_path, 1 << 40) == []
+    tables = [pq.read_table(path) for path in parquet_files(tmp_path)]
+    assert {str(table.schema.field("prediction").type) for table in tables} == {kind}
+    assert sorted(map(len, (table["prediction"].to_pylist() for table in tables))) == [1, 3]
+    assert next(t for t in tables if len(t) == 3)["prediction"].to_pylist() == [labels[1], labels[0], labels[1]]
+    assert [rows.version.labels for rows in read_log(tmp_path)] == [labels, labels]
+
+
+def test_a_spool_that_cannot_be_converted_stays_and_stops_no_other(tmp_path: Path) -> None:
+    strange = log_rows(tmp_path, [1], [0])
+    data = strange.read_bytes()
+    strange.write_bytes(data + record({"kind": "rows"}))  # a sound record without its fields
+    fill(tmp_path, 2, 5)
+    [remark] = convert_spools(tmp_path, 1 << 40)
+    assert remark == f"{strange} cannot become Parquet files, and stays: KeyError('number')"
+    assert spools(tmp_path) == [strange]
+    assert len(parquet_files(tmp_path)) == 2
+    strange.write_bytes(data)
+    assert convert_spools(tmp_path, 1 << 40) == []
+    assert len(ids_in(tmp_path)) == 11
 
 
 def test_the_oldest_files_leave_first(tmp_path: Path) -> None:
