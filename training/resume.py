@@ -112,10 +112,7 @@ class ResumeFile:
             threads, plan = identity.pop("threads", None), identity.pop("plan", None)
         except (AttributeError, KeyError, ValueError):
             raise DataError(f"{self.path} is not the state of a training run.") from None
-        changed = sorted(
-            name for name in identity.keys() | self._identity.keys() if identity.get(name) != self._identity.get(name)
-        )
-        if changed:
+        if changed := _differences(identity, self._identity):
             raise DataError(
                 f"{self.path} is of a run with other {' and '.join(changed)}: resume with what it was begun with, "
                 "or leave out --resume to begin anew."
@@ -142,3 +139,19 @@ class ResumeFile:
             if (reason := str(error)) not in self._failures:
                 self._failures.add(reason)
                 self._on_failure(reason)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Lists what differs between two identities, in order, with the earlier value where that is short."""
+    changed = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+    if "targets" in changed:
+        changed.discard("data")  # other targets are other data anyhow
+    return [_difference(name, before.get(name), now.get(name)) for name in sorted(changed)]
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    if name == "settings" and isinstance(before, dict) and isinstance(now, dict):
+        before = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if isinstance(before, list):
+        before = ",".join(str(part) for part in before)
+    return name if before is None or name == "data" else f"{name} ({before})"
