@@ -323,7 +323,7 @@ class Store(ModelStore):
 
     def _write_policy(self, name: str, policy: VersionPolicy | None) -> None:
         folder = self._folder(name)
-        with _writing(folder):
+        with _writing(folder), locked(folder):
             write_policy(folder, policy)
 
     def _change(self, name: str, change: Callable[[AliasChanges, StoreEntry], _T]) -> _T:

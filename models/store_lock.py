@@ -12,10 +12,14 @@ from pathlib import Path
 
 from models.alias_file import ALIASES_FILE
 from models.checkpoint import sync_folder
+from models.store_trial import TRIAL_PREFIX
+from models.version_policy import POLICY_FILE
 
 STAGING_PREFIX = ".publish-"  # begins the names of folders that a writer has not finished
 
 _LOCK_FILE = ".lock"
+# All that is written to the folder itself, under the lock: whoever has the lock knows that its writer is dead.
+_UNFINISHED = (f"{STAGING_PREFIX}*", f"{TRIAL_PREFIX}*", f".{ALIASES_FILE}.*", f".{POLICY_FILE}.*")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
@@ -47,8 +51,9 @@ def locked(folder: Path, *, make: bool = False) -> Iterator[LastVersion]:
     descriptor = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        for leftover in (*folder.glob(f"{STAGING_PREFIX}*"), *folder.glob(f".{ALIASES_FILE}.*")):
-            remove(leftover)
+        for names in _UNFINISHED:
+            for leftover in folder.glob(names):
+                remove(leftover)
         yield LastVersion(descriptor)
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # without this, a child that was forked meanwhile would keep the lock

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-import shutil
 from pathlib import Path
+
+from models.unfinished_folder import remove_abandoned, unfinished_folder
+
+TRIAL_PREFIX = ".try-"  # begins the names of the folders of trials
 
 _LEAST_BYTES = 4096  # a file of a few bytes fits into the inode of some full disks
 
@@ -15,7 +17,8 @@ _LEAST_BYTES = 4096  # a file of a few bytes fits into the inode of some full di
 def try_writing(folder: Path, *, size: int = 0) -> None:
     """Writes and flushes a file of `size` bytes in a new folder under `folder`, then removes both.
 
-    If `folder` does not exist, the nearest existing parent is used, so that nothing is left behind.
+    What a killed trial left, with its reserved space, is removed first. If `folder` does not exist, the nearest
+    existing parent is used, so that nothing is left behind.
 
     Args:
         folder: folder that will be written to.
@@ -29,18 +32,17 @@ def try_writing(folder: Path, *, size: int = 0) -> None:
     place = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not place.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a folder", str(place))
-    trial = place / f".try-{secrets.token_hex(8)}"
-    trial.mkdir()
-    try:
+    for other in {folder, folder.parent} - {place}:  # of an earlier trial, which may have had another place
+        remove_abandoned(other, TRIAL_PREFIX)
+    with (
+        unfinished_folder(place, TRIAL_PREFIX) as trial,
         # The first bytes are written and flushed: some disks reserve space that they then refuse to fill.
-        with (trial / "file").open("xb", buffering=0) as file:
-            file.write(bytes(_LEAST_BYTES))
-            if size > _LEAST_BYTES:
-                _reserve(file.fileno(), size)
-            os.fsync(file.fileno())
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(trial)
+        (trial / "file").open("xb", buffering=0) as file,
+    ):
+        file.write(bytes(_LEAST_BYTES))
+        if size > _LEAST_BYTES:
+            _reserve(file.fileno(), size)
+        os.fsync(file.fileno())
 
 
 def _reserve(descriptor: int, size: int) -> None:

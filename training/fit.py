@@ -201,7 +201,7 @@ def fit_table(
     if keep is not None:
         kind = device.partition(":")[0]  # a GPU has other random numbers than a CPU
         timed = {} if budget is None else {"budget": budget.seconds}
-        keep.begin({"settings": config.to_dict(), "data": table.fingerprint(), "kind of device": kind, **timed})
+        keep.begin(_identity(table, config) | {"kind of device": kind, **timed})
     state = keep.read() if keep is not None and resume else None
     matrices = rows.matrices()
     run = None
@@ -238,6 +238,20 @@ def fit_table(
     if keep is not None and trained.stopped != "asked":
         keep.end(finished=True)  # only now: if evaluation is interrupted, the run can still be resumed
     return model
+
+
+def _identity(table: TrainingTable, config: TrainConfig) -> dict[str, Any]:
+    """Returns all that the weights of a run depend on beside the device, as JSON types.
+
+    The fingerprint covers the choices about columns, rows and parts. `unknown` leaves the values as they are, and
+    decides on category dropout. `examples` and `background` are of the checkpoint alone.
+    """
+    return {
+        "settings": config.to_dict(),
+        "data": table.fingerprint(),
+        "targets": list(table.target_names),
+        "treatment of unknown categories": table.choices.unknown,
+    }
 
 
 def thread_choice(

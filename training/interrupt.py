@@ -66,7 +66,7 @@ class StopRequest:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Holds signals back while a model is written; `raise_held` raises a held signal afterwards."""
+        """Holds signals back while a model is written or not on the disk; `raise_held` raises one afterwards."""
         self._is_held = True
         try:
             yield

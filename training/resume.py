@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from models.errors import DataError, StoreError
+from models.unfinished_folder import remove_abandoned, unfinished_folder
 from training.engines.engine import State
 
 _KEY = "axon-resume"
@@ -50,6 +50,7 @@ class ResumeFile:
             on_failure: callback with the reason for a failed write, once for each reason; a Python warning by default.
         """
         self.path = path
+        self._unfinished = f".{path.name}."  # begins the names of folders with an unfinished file
         self.threads: int | None = None
         self.plan: dict[str, Any] | None = None
         self._clock = clock
@@ -61,8 +62,9 @@ class ResumeFile:
         self._is_ours = False  # False: the file may be of another run with this name, and is not deleted
 
     def begin(self, identity: Mapping[str, Any]) -> None:
-        """Sets the identity of the run, its settings and data, as JSON types."""
+        """Sets the identity of the run, its settings and data, as JSON types; removes what a killed run half wrote."""
         self._identity = json.loads(json.dumps(identity))
+        remove_abandoned(self.path.parent, self._unfinished)
 
     def offer(self, state: Callable[[], State]) -> None:
         """Takes a function that makes the state after an epoch; writes the file if the last write is a minute ago."""
@@ -78,18 +80,16 @@ class ResumeFile:
         """
         if self._latest is None:
             return
-        temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
         arrays = {name: np.array(array, order="C") for name, array in self._latest().items()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self._identity | {"threads": self.threads, "plan": self.plan}, sort_keys=True)
-            safetensors.numpy.save_file(arrays, temporary, metadata={_KEY: text})
-            temporary.replace(self.path)
+            # In a folder of its own, because safetensors writes to another name beside the file first.
+            with unfinished_folder(self.path.parent, self._unfinished) as folder:
+                safetensors.numpy.save_file(arrays, folder / self.path.name, metadata={_KEY: text})
+                (folder / self.path.name).replace(self.path)
         except (OSError, SafetensorError) as error:
             raise StoreError(f"{self.path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
         self._written = self._clock()
         self._is_ours = True
 
@@ -112,10 +112,7 @@ class ResumeFile:
             threads, plan = identity.pop("threads", None), identity.pop("plan", None)
         except (AttributeError, KeyError, ValueError):
             raise DataError(f"{self.path} is not the state of a training run.") from None
-        changed = sorted(
-            name for name in identity.keys() | self._identity.keys() if identity.get(name) != self._identity.get(name)
-        )
-        if changed:
+        if changed := _differences(identity, self._identity):
             raise DataError(
                 f"{self.path} is of a run with other {' and '.join(changed)}: resume with what it was begun with, "
                 "or leave out --resume to begin anew."
@@ -142,3 +139,19 @@ class ResumeFile:
             if (reason := str(error)) not in self._failures:
                 self._failures.add(reason)
                 self._on_failure(reason)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Lists what differs between two identities, in order, with the earlier value where that is short."""
+    changed = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+    if "targets" in changed:
+        changed.discard("data")  # other targets are other data anyhow
+    return [_difference(name, before.get(name), now.get(name)) for name in sorted(changed)]
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    if name == "settings" and isinstance(before, dict) and isinstance(now, dict):
+        before = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if isinstance(before, list):
+        before = ",".join(str(part) for part in before)
+    return name if before is None or name == "data" else f"{name} ({before})"

@@ -21,6 +21,7 @@ from models.network.config import MLPConfig
 from models.network.numpy_mlp import NumpyMLP
 from models.store import CHECKPOINT_FILE, Store
 from models.store_entry import Reference, StoreEntry, read_versions
+from models.version_policy import parse_policy, read_policy
 
 CONFIG = MLPConfig(layer_sizes=(1, 2, 1), output="linear")
 SCHEMA = Schema(
@@ -440,6 +441,16 @@ def test_publishers_at_once_lose_nothing_and_readers_see_only_whole_versions(sto
     assert store.entry("m").versions == tuple(range(1, 42))
     for version in store.entry("m").versions:
         store.load(f"m@{version}")
+
+
+@pytest.mark.parametrize("prefix", [".publish-", ".try-", ".aliases.json.", ".policy.json."])
+def test_what_a_killed_writer_left_goes_with_the_next_write(store: Store, prefix: str) -> None:
+    store.publish("m", make())
+    leftover = store.root / "m" / f"{prefix}0123456789abcdef"
+    leftover.write_text("half")
+    store.set_policy("m", parse_policy("newest:2"))
+    assert not leftover.exists()
+    assert read_policy(store.root / "m")[0] == parse_policy("newest:2")
 
 
 @pytest.mark.slow

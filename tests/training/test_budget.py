@@ -13,10 +13,12 @@ from training.budget import TimeBudget, level_settings, parse_budget
 from training.cli import main
 from training.commands.options import epoch_plan
 from training.config import resolve
+from training.engines.engine import Matrices
 from training.fit import fit
 from training.pace import Pace
 from training.resume import ResumeFile
 from training.run_plan import Costs, Limits, RunPlan, choose_plan
+from training.run_trial import measure_costs
 
 SMALL = {"recipe": "default", "hidden_sizes": (16, 16)}
 
@@ -262,6 +264,37 @@ def test_an_epoch_of_some_rows_has_their_steps_and_other_rows_each_time():
 def test_a_budget_that_is_over_before_training_is_refused_with_one_that_is_not():
     with pytest.raises(ConfigError, match=r"too short to train anything: .* give it at least \d+ s \(--budget \d+s\)"):
         fit("iris", budget=0.001)
+
+
+@pytest.mark.parametrize(
+    ("metric", "few", "rare"),
+    [
+        ("poisson", 0.0, 9000.0),
+        ("gamma", 0.5, 4500.0),
+        ("bernoulli", 0.0, 1.0),
+        ("bernoulli", 1.0, 0.0),
+        ("quantile", 0.0, 9.0),
+        ("mae", 0.0, 9.0),
+        ("rmse", 0.0, 9.0),
+        ("auc", 0, 1),
+        ("f1", 1, 0),
+        ("balanced-accuracy", 0, 1),
+    ],
+)
+def test_a_trial_is_possible_where_its_rows_have_one_value_only(metric, few, rare):
+    # The trial takes the first 8,192 rows, and the value that is different comes later.
+    task = "regression" if isinstance(few, float) else "classification"
+    settings = {"recipe": "classic", "metric": metric, "hidden_sizes": (4,)}
+    config = resolve(settings if metric != "quantile" else {**settings, "quantile": 0.9}, task=task)
+    y = np.full(9000, few, dtype=np.float32 if task == "regression" else np.int64)
+    y[-1] = rare
+    x = np.random.default_rng(1).normal(size=(9000, 2)).astype(np.float32)
+    output = config.output_of_values if task == "regression" else None
+    architecture = config.architecture(in_features=2, out_features=1 if output else 2, output=output)
+    data = Matrices(x=x, y=y, validation_x=x, validation_y=y)
+    costs = measure_costs(config, architecture, data, device="cpu", batch_sizes=(256,), members=2, seconds=1.0)
+    assert costs.row > 0
+    assert costs.steps[256] > 0
 
 
 def test_an_interrupted_run_within_a_budget_resumes_with_its_plan(tmp_path):

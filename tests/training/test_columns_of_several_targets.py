@@ -268,3 +268,37 @@ def test_a_set_of_names_is_refused_since_it_has_no_order() -> None:
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": [2.0, 1.0]})
     with pytest.raises(DataError, match="a set has none: give a list"):
         fit(frame, target={"a", "b"})
+
+
+TRUTHS = "a,wet,cold\n" + "".join(f"{i},{i % 3 == 0},{i % 2}\n" for i in range(30))
+
+
+@pytest.mark.parametrize(
+    ("lines", "wet"),
+    [
+        ("1,True,1\n2,False,0\n3,True,0\n", [1, 0, 1]),
+        ("1,TRUE,1\n2,false,0\n", [1, 0]),
+        ("1,True,1\n2,True,0\n", [1, 1]),  # a test part may have one of the two only
+        ("1,1,1\n2,0,0\n", [1, 0]),
+    ],
+)
+def test_a_test_file_may_write_true_and_false_as_the_training_file_does(write, lines, wet):
+    train, test = write(TRUTHS, "train.csv"), write("a,wet,cold\n" + lines, "test.csv")
+    table = read(train, "wet,cold", test=test)
+    expected = [float(i % 3 == 0) for i in range(30)] + wet
+    np.testing.assert_array_equal(table.target[:, 0], expected)
+    assert table.test_rows == len(wet)
+
+
+@pytest.mark.parametrize("odd", ["1", "yes"])
+def test_what_is_neither_true_nor_false_in_a_test_file_is_named_by_row(write, odd):
+    train, test = write(TRUTHS, "train.csv"), write(f"a,wet,cold\n1,True,1\n2,{odd},0\n3,False,1\n", "test.csv")
+    with pytest.raises(DataError, match=rf"'wet' of .*test.csv: '{odd}' at line 3 is neither true nor false"):
+        read(train, "wet,cold", test=test)
+
+
+def test_true_is_no_number_where_the_training_file_has_numbers(write):
+    train = write(TRUTHS, "train.csv")
+    test = write("a,wet,cold\n1,True,True\n2,False,False\n", "test.csv")
+    with pytest.raises(DataError, match=r"'cold' of .*test.csv: 'True' at line 2 is not a number"):
+        read(train, "wet,cold", test=test)

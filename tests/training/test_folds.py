@@ -83,6 +83,60 @@ def test_groups_are_in_one_fold_and_times_make_blocks():
     assert all(earlier[1] < later[0] for earlier, later in pairwise(edges))
 
 
+PLACES = np.repeat(np.arange(12), 20)  # groups, or times: 3 folds by time are rows 0 to 79, 80 to 159, and the rest
+
+
+def with_rare(rows):
+    """Returns a frame in which some rows are of a third class."""
+    frame = frame_of(len(PLACES)).assign(place=PLACES)
+    frame.loc[list(rows), "y"] = "rare"
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("role", "rare", "said"),
+    [
+        ("group", range(20, 40), r"Merge it with another class, name another group \(--group\), or leave"),
+        ("group", range(20, 22), r"another class, leave its rows out \(--drop-rare-classes\), name another group"),
+        ("time", range(25, 38), "learns from the others.* Merge it with another class, or leave out --folds"),
+        ("time", range(95, 105), r"another class, take fewer folds \(--members\), or leave out --folds"),
+    ],
+)
+def test_a_class_in_one_fold_only_is_refused_by_name(role, rare, said):
+    # The member that answers the fold would be the one that never saw the class.
+    table, _ = table_of(with_rare(rare), **{role: "place"})
+    with pytest.raises(DataError, match=rf"class 'rare' of target 'y' is in fold [123] of 3 only, and .*{said}"):
+        folds(table, np.random.default_rng(3).permutation(240), 3)
+
+
+@pytest.mark.parametrize(
+    ("role", "rare"), [("group", range(30, 50)), ("time", range(75, 85)), ("time", [0, 239]), (None, range(20, 22))]
+)
+def test_every_member_learns_every_class(role, rare):
+    table, _ = table_of(with_rare(rare), **({} if role is None else {role: "place"}))
+    rows = np.random.default_rng(3).permutation(240)
+    found = folds(table, rows, 3)
+    for fold in range(3):
+        assert set(table.target[rows[found != fold]]) == {0, 1, 2}
+
+
+def test_a_class_of_copies_of_one_row_is_refused_with_the_way_to_divide_them():
+    frame = with_rare(range(20, 24)).drop(columns="place")
+    frame.loc[20:23, ["a", "b"]] = 7.0
+    table, _ = table_of(frame, equal_rows="together")
+    with pytest.raises(DataError, match=r"class 'rare' .* divide equal rows by chance \(--equal-rows scatter\)"):
+        folds(table, np.arange(240), 3)
+    table, _ = table_of(frame, equal_rows="scatter")
+    assert len(set(folds(table, np.arange(240), 3)[20:24])) > 1
+
+
+@pytest.mark.parametrize("portfolio", [False, True])
+def test_a_run_whose_class_lies_in_one_fold_is_refused_before_training(portfolio):
+    choices = ColumnChoices(time="place")
+    with pytest.raises(DataError, match="class 'rare' of target 'y' is in fold 1 of 3 only"):
+        fit(with_rare(range(10)), target="y", name="t", choices=choices, portfolio=portfolio, **RUN)
+
+
 def trainer_of(rows, config, y=None):
     data = rows.matrices()
     if y is not None:

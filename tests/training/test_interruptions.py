@@ -47,6 +47,20 @@ def add(self, **measures):
 numpy_engine.EpochLog.add = add
 sys.exit(main())
 """
+# The first reading of the store after the training lasts until standard input ends.
+SLOW_STORE = """
+import sys
+from models.store import Store
+from training.cli import main
+resolve = Store.resolve
+def slow(self, reference):
+    Store.resolve = resolve
+    print("reading the store", file=sys.stderr, flush=True)
+    sys.stdin.read()
+    return resolve(self, reference)
+Store.resolve = slow
+sys.exit(main())
+"""
 
 
 def started(folder, *options, code=PLAIN):
@@ -83,6 +97,37 @@ def test_an_interrupted_run_is_kept_and_published_by_the_command_that_it_names(t
     command = err.splitlines()[-1].partition("publishes it: python -m ")[2].split()
     subprocess.run([sys.executable, "-m", *command], cwd=tmp_path, env=ENVIRONMENT, check=True, timeout=60)
     assert Store(tmp_path / "store").load("xor@1").digest == digest
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["fit", "iris", "--engine", "numpy", "--epochs", "2"],
+        ["search", "iris", "--population", "2", "--epochs", "2"],
+        ["search", "iris", "--trials", "1", "--epochs", "2", "--vary", "dropout=0..0.1"],
+    ],
+)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_after_the_training_loses_no_model(tmp_path, line, number, code):
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", SLOW_STORE, *line, "--store", "store"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        read_until(process, "reading the store")
+        process.send_signal(number)
+        process.send_signal(number)  # impatience
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    kept = out.splitlines()[-1]
+    assert kept.startswith("kept "), err
+    assert load_checkpoint(tmp_path / kept.removeprefix("kept ")).checkpoint.training["epochs"] == 2
+    assert Store(tmp_path / "store").entries() == []
 
 
 def test_an_interrupted_run_is_published_on_request(tmp_path):

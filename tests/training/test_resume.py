@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from models.errors import ConfigError, DataError
 from models.store import Store
 from training.cli import main
+from training.data.column_choices import ColumnChoices
 from training.fit import fit
 from training.resume import ResumeFile
 
@@ -80,11 +82,53 @@ def test_a_run_goes_on_from_where_it_stood_and_not_from_its_best(tmp_path):
 def test_a_run_of_other_settings_or_data_is_refused(tmp_path):
     path = tmp_path / "iris.safetensors"
     stopped_after(2, path)
-    with pytest.raises(DataError, match="other settings: resume with what it was begun with"):
+    with pytest.raises(DataError, match=r"other settings \(learning_rate\): resume with what it was begun with"):
         fit("iris", keep=ResumeFile(path), resume=True, **RUN | {"learning_rate": 0.01})
-    with pytest.raises(DataError, match="other data"):
+    with pytest.raises(DataError, match=r"other targets \(species\)"):
         fit("wine", keep=ResumeFile(path), resume=True, **RUN)
     assert path.exists()
+
+
+CATEGORIES = pa.table({
+    "colour": ["red", "blue", "green", "red"] * 30,
+    "size": [float(i % 7) for i in range(120)],
+    "rent": [float(i % 11) for i in range(120)],
+    "sold": [float(i % 13) for i in range(120)],
+})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"choices": ColumnChoices(unknown="refuse")}, r"other treatment of unknown categories \(ignore\): resume"),
+        ({"target": "sold,rent"}, r"other targets \(rent,sold\): resume"),
+        ({"choices": ColumnChoices(drop=("size",))}, "other data: resume"),
+        ({"choices": ColumnChoices(weight="size")}, "other data: resume"),
+    ],
+)
+def test_a_choice_that_the_weights_depend_on_is_part_of_the_run(tmp_path, changes, said):
+    path = tmp_path / "houses.safetensors"
+    run = {**RUN, "epochs": 3, "target": "rent,sold", "name": "houses"}
+    first = fit(CATEGORIES, **run, keep=ResumeFile(path), should_stop=lambda: True)
+    assert first.trained.stopped == "asked"
+    with pytest.raises(DataError, match=said):
+        fit(CATEGORIES, **run | changes, keep=ResumeFile(path), resume=True)
+    other = fit(CATEGORIES, **run | changes)
+    same = fit(CATEGORIES, **run)
+    assert any(
+        tensor.shape != (before := same.checkpoint.tensors.get(name, np.zeros(0))).shape or (tensor != before).any()
+        for name, tensor in other.checkpoint.tensors.items()
+    ), "the weights do depend on it"
+
+
+def test_a_choice_of_the_checkpoint_alone_may_change(tmp_path):
+    path = tmp_path / "houses.safetensors"
+    run = {**RUN, "epochs": 3, "target": "rent,sold", "name": "houses"}
+    fit(CATEGORIES, **run, keep=ResumeFile(path), should_stop=lambda: True)
+    shown = ColumnChoices(examples="rows", background="rows")
+    last = fit(CATEGORIES, **run, choices=shown, keep=ResumeFile(path), resume=True)
+    for name, tensor in fit(CATEGORIES, **run).checkpoint.tensors.items():
+        np.testing.assert_array_equal(last.checkpoint.tensors[name], tensor)
 
 
 def test_another_run_of_the_name_leaves_the_state_alone(tmp_path):

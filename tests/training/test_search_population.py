@@ -363,7 +363,10 @@ def test_accuracy_ranks_where_it_is_asked_for_and_time_ends_a_run():
         ({}, {"metric": "rmse"}, "rmse"),
         ({}, {"metric": "accuracy"}, "resolve them with metric='accuracy'"),
         ({"metric": "f1"}, {}, "f1"),
-        ({"metric": "balanced-accuracy", "select_by": "loss"}, {}, "leave out select_by"),
+        ({"metric": "balanced-accuracy", "select_by": "loss"}, {}, "leave out select_by=loss"),
+        ({"select_by": "last", "patience": None}, {}, "ranked by log_loss, .* leave out select_by=last"),
+        ({"select_by": "balanced-error"}, {}, "leave out select_by=balanced-error"),
+        ({"epochs": 9, "epoch_plan": ((0, 30), (6, 9))}, {}, "leave out epoch_plan"),
         ({}, {"timeout": -1}, "timeout"),
     ],
 )
@@ -418,6 +421,8 @@ def test_the_command_ranks_plots_and_publishes_the_winner(tmp_path, monkeypatch,
         (["--vary", "dropout=0..0.5"], "--vary"),
         (["--grid-points", "3"], "--grid-points"),
         (["--engine", "numpy", "--recipe", "classic"], "numpy"),
+        (["--epoch-plan", "0:10,3:8"], "--epoch-plan"),
+        (["--select-by", "last"], "--select-by"),
     ],
 )
 def test_options_that_make_no_sense_together_are_refused(options, named, tmp_path, monkeypatch, capsys):

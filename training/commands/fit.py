@@ -155,8 +155,8 @@ def _run(arguments: argparse.Namespace) -> int:
             **table_of(arguments),
             **settings,
         )
-        stop.end_training()
-        model = with_task_change(model, open_store(arguments.store))
+        with stop.held():  # reading the store may take long, and the model is in memory only
+            model = with_task_change(model, open_store(arguments.store))
         findings = _Findings(arguments, errors, model)
         outcome = publication.conclude(
             Candidate(

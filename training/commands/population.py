@@ -89,8 +89,8 @@ def run_population(arguments: argparse.Namespace) -> int:
                     on_epoch=on_epoch,
                     should_stop=stop,
                 )
-            stop.end_training()
-            result = replace(result, model=with_task_change(result.model, open_store(arguments.store)))
+            with stop.held():  # reading the store may take long, and the model is in memory only
+                result = replace(result, model=with_task_change(result.model, open_store(arguments.store)))
             outcome = publication.conclude(_candidate(result), stop)
         record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()
         text = json.dumps(record, indent=2, allow_nan=False)

@@ -180,9 +180,11 @@ class Publication:
         """
         kept = candidate.kept
         try:
+            # Within `try`: until here, a signal waits, and from here on, one that ends the work at once is caught.
+            stop.end_training()
             if kept is None and (candidate.takes_time or stop() or self._policy in ("never", "if-better")):
                 kept = self._keep(candidate, stop)
-                stop.raise_held()
+            stop.raise_held()
             return self._decided(candidate, stop, kept)
         except Interrupted as interrupted:
             kept = kept or self._keep(candidate, stop)

@@ -191,8 +191,9 @@ def _run(arguments: argparse.Namespace) -> int:
                 if folder.latest is None:
                     raise
                 return _keep_best(publication, folder.latest, error, as_json=arguments.json)
-            stop.end_training()
-            if (change := task_change(open_store(arguments.store), table.name, table)) is not None:
+            with stop.held():  # reading the store may take long
+                change = task_change(open_store(arguments.store), table.name, table)
+            if change is not None:
                 result = replace(result, notes=(change, *result.notes))
             outcome = _conclude(publication, result, folder, stop, arguments=arguments, table=table, config=config)
         record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()

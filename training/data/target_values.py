@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from models.network.config import Task
 from training.data.class_codes import MAX_NUMBERED_CLASSES, is_numbered_classes
@@ -43,13 +44,14 @@ def read_one_of_targets(column: RawColumn, task: Task | None) -> NDArray[np.floa
     numbers = column.numbers(forced=False, remedy=alone)
     if numbers is None and (not column.is_string or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS):
         names = column.names()
-        if set(names.names) != {"false", "true"}:
+        truth = _truth_values(names)
+        if truth is None or len(names.names) < 2:
             raise DataError(
                 f"{column.called} holds names ({names[0]!r} at {column.at(0)}), and each of several targets is of "
                 f"numbers: write 0 and 1 for no and yes, or {alone}."
             )
         column.remarks.append("holds true and false, which are read as 1 and 0.")
-        return np.array([name == "true" for name in names.names], dtype=np.float64)[names.codes]
+        return truth
     numbers = _target_numbers(column, "regression", remedy=alone)
     assert numbers is not None  # noqa: S101 -- a regression target without numbers is refused
     _check_values(column, numbers)
@@ -59,6 +61,13 @@ def read_one_of_targets(column: RawColumn, task: Task | None) -> NDArray[np.floa
             "values, as each of several targets is."
         )
     return numbers
+
+
+def _truth_values(names: DictionaryColumn) -> NDArray[np.float64] | None:
+    """Returns 1 for true and 0 for false, `(rows,)`; None if there are other names."""
+    if not set(names.names) <= {"false", "true"}:
+        return None
+    return np.array([name == "true" for name in names.names], dtype=np.float64)[names.codes]
 
 
 def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, NDArray[Any]]:
@@ -159,17 +168,39 @@ def _check_is_of_names(column: RawColumn, remedy: str) -> None:
     )
 
 
-def read_same_targets(test: Table, train: TrainingTable) -> NDArray[Any]:
-    """Returns the target of a test part, or several targets as `(rows, targets)`."""
-    read = [_same_target(RawColumn(test, name, "target"), train) for name in train.target_names]
+def read_same_targets(test: Table, train: TrainingTable, train_raw: Table) -> NDArray[Any]:
+    """Returns the target of a test part, or several targets as `(rows, targets)`.
+
+    Args:
+        test: table of the test part as read from its source.
+        train: rows to train with.
+        train_raw: table of these rows as read from its source.
+
+    Raises:
+        DataError: a cell is none of the classes or no number, with its row.
+    """
+    read = [
+        _same_target(RawColumn(test, name, "target"), train, RawColumn(train_raw, name, "target"))
+        for name in train.target_names
+    ]
     return read[0] if len(read) == 1 else np.column_stack(read)
 
 
-def _same_target(column: RawColumn, train: TrainingTable) -> NDArray[Any]:
+def _same_target(column: RawColumn, train: TrainingTable, of_train: RawColumn) -> NDArray[Any]:
     """Returns the target of a test part: `(rows,)` indices of the training part's labels, or values."""
     column.check_complete(_COMPLETE)
     if train.labels:
         return read_same_classes(column, train.labels, train.label_type)
+    if train.several_targets and column.is_string and _truth_values(of_train.names()) is not None:
+        names = column.names()
+        if (truth := _truth_values(names)) is not None:
+            return truth
+        if column.share_of_numbers() < 1:  # 1 and 0 for all rows are numbers as any
+            row = next(row for row in range(len(names)) if str(names[row]).lower() not in ("false", "true"))
+            raise DataError(
+                f"{column.called}: {names[row]!r} at {column.at(row)} is neither true nor false, which are what the "
+                "rows to train with hold: write one of the two, or remove the row."
+            )
     numbers = column.as_numbers("remove the row")
     column.check_range(numbers)
     return numbers

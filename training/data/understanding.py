@@ -267,7 +267,7 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
     joint = replace(
         train,
         features=joined_features(train.features, features),
-        target=np.concatenate((train.target, read_same_targets(test, train))),
+        target=np.concatenate((train.target, read_same_targets(test, train, train_raw))),
         test_rows=test.rows,
     )
     equal = equal_rows_of(joint.features, _target_column(joint.target, joint.labels))

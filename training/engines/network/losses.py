@@ -151,9 +151,10 @@ class PoissonDeviance:
         """Builds the loss.
 
         Args:
-            largest: largest target; the bound of the answers is e times as large.
+            largest: largest target, over the mean of the targets; the bound of the answers is e times as large.
         """
-        self._bound = math.log(largest) + 1
+        # The largest value is at least the mean, 1; that of a few rows is 0 where a count is rare.
+        self._bound = math.log(max(largest, 1.0)) + 1
 
     def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
         """Computes the loss, as in `Loss`; the targets are counts or amounts of 0 or more."""

@@ -83,10 +83,9 @@ def search_population(
     chosen = ranking_figure(table, config, metric)
     if chosen == "r2":
         raise ConfigError("a population is not ranked by r2: rmse ranks its members alike.")
-    if (rule := _OF_SELECTION.get(chosen)) is not None and config.select_by != rule:
-        raise ConfigError(f"a population for {config.metric} is ranked by its figure: leave out select_by.")
     if chosen == "f1_macro":
         raise ConfigError("a population is not ranked by f1, whose decision is chosen after training: log-loss is.")
+    _check_selection(config, chosen)
     generator = np.random.default_rng([config.seed, _STREAM])
     initial = initial or initial_population(members, dropout=config.dropout, generator=generator)
     rows = prepare(table, config)
@@ -283,12 +282,23 @@ def _check(config: TrainConfig, *, every: int, timeout: float | None) -> None:
         raise ConfigError(f"a population is trained by the torch engine, not by {config.engine}.")
     if config.members != 1:
         raise ConfigError(f"a population ends in one network: it cannot have {config.members} members a model.")
+    if config.epoch_plan:
+        raise ConfigError("a population has the same epochs from the begin on: leave out epoch_plan (--epoch-plan).")
     if isinstance(every, bool) or not isinstance(every, int) or every < 1:
         raise ConfigError(f"every must be a whole number of at least 1, got {every!r}.")
     if every >= config.epochs:
         raise ConfigError(f"a selection every {every} epochs never comes in a run of {config.epochs}.")
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout must be more than 0 seconds, got {timeout!r}.")
+
+
+def _check_selection(config: TrainConfig, chosen: MetricFigure) -> None:
+    """Refuses a rule of the best epoch that the ranking replaces; `loss` and `error` may be the recipe's own."""
+    rule = _OF_SELECTION.get(chosen)
+    if config.select_by not in (("loss", "error") if rule is None else (rule,)):
+        raise ConfigError(
+            f"a population is ranked by {chosen}, and so is its best epoch: leave out select_by={config.select_by}."
+        )
 
 
 def _values(metric: MetricFigure, figures: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
