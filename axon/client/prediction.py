@@ -172,8 +172,8 @@ class Prediction:
         if is_new and self._given.needs_names:
             version = yield from known.fetch(self._call, reference)
         while True:
-            part = next(self._parts(0, reference, version))
             try:
+                part = next(self._parts(0, reference, version))
                 answer = yield from self._ask_once(part)
             except TooLarge:
                 if part.stop - part.start == 1:
