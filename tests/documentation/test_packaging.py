@@ -80,11 +80,12 @@ def test_the_client_needs_its_extra_alone_but_for_frames() -> None:
 
 def test_models_need_no_extra_but_for_torch_keys_buckets_and_parquet_files() -> None:
     with_torch = {ROOT / "models/network/mlp.py", ROOT / "models/network/input_layer.py"}
+    with_arrow = {ROOT / "models/prediction_log/parquet_files.py", ROOT / "models/label_arrays.py"}
     for path in (ROOT / "models").rglob("*.py"):
         names = imported(str(path.relative_to(ROOT)))
         assert path in with_torch or "torch" not in names, path
         assert path == ROOT / "models/signatures/keys.py" or "cryptography" not in names, path
-        assert path == ROOT / "models/prediction_log/parquet_files.py" or "pyarrow" not in names, path
+        assert path in with_arrow or "pyarrow" not in names, path
         assert path.parent == ROOT / "models/bucket" or "obstore" not in names, path
     assert set(imported("models")) - installed() == {"cryptography", "obstore", "pyarrow", "torch"}
 
