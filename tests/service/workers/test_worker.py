@@ -347,7 +347,7 @@ def test_others_are_answered_while_a_model_is_loaded(worker: tuple[DoublingAPI, 
         api.load_on.set()
         loaded = [json.loads(bytes(next_frame().payload)) for _ in range(2)]
     assert loaded[0] == {"key": "slow@1#x", "error": None, "batch_invariant": True}
-    assert loaded[1] == {"key": "bad@1#x", "error": "is bad."}
+    assert loaded[1] == {"key": "bad@1#x", "error": "is bad.", "may_pass": False}
 
 
 def test_rows_that_nobody_waits_for_any_more_cost_no_forward(worker: tuple[DoublingAPI, Path]) -> None:
