@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -139,9 +139,7 @@ class _Request:
         if self._rows is None:
             return None
         places = [self._names.index(name) for name in schema.names]
-        categorical = [column.name for column in schema.columns if isinstance(column, CategoricalColumn)]
-        rows = _in_order(self._rows, self._names, categorical)
-        return [[row[place] for place in places] for row in rows]
+        return [[row[place] for place in places] for row in _in_order(self._rows, self._names, schema.categorical)]
 
     def sklearn_model(self, model: Any) -> ImportedModel:
         """Imports a model of scikit-learn."""
@@ -285,7 +283,7 @@ class _Request:
         return known
 
 
-def _in_order(rows: Any, names: Sequence[str], categorical: Sequence[str] = ()) -> list[Row]:
+def _in_order(rows: Any, names: Sequence[str], categorical: Collection[str] = ()) -> list[Row]:
     """Returns rows as lists of cells in the order of the names.
 
     Args:

@@ -217,7 +217,7 @@ class ModelStore(ABC):
         return self._change(name, lambda changes, _: changes.roll_back(alias))
 
     def set_shadow(self, name: str, alias: str, version: int, share: float = 100) -> None:
-        """Sends copies of the requests of `alias` to a version, whose answers are compared and never returned.
+        """Makes a version the shadow of an alias: the server compares its answers to copies of the requests.
 
         Args:
             name: name of the model.

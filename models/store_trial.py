@@ -46,7 +46,7 @@ def try_writing(folder: Path, *, size: int = 0) -> None:
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Reserves the bytes of a file, if the file system supports that."""
+    """Reserves disk space for a file; does nothing on a file system that cannot reserve."""
     try:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:

@@ -22,7 +22,9 @@ HOST_NAME = "inference-worker"  # LitServe's name for them
 
 
 class HostProcesses:
-    """Starts the worker hosts, each with LitServe's `inference_worker`, which calls the LitAPI and its LitLoop.
+    """The starter of the worker hosts.
+
+    A host runs LitServe's `inference_worker`, which calls the LitAPI and its LitLoop.
 
     The first hosts are forks of the main process. They share what it has imported (LitServe, FastAPI, NumPy), and need
     not import it again. Later the main process has threads, and a fork could inherit a lock that one of them holds. So

@@ -57,7 +57,7 @@ class StoppedWhileStarting(Exception):
 
 
 class Server(litserve.LitServer):
-    """LitServe's server with Axon's application, and a supervisor of the API processes, which LitServe lacks."""
+    """LitServe's server, extended by Axon's application and by the supervision of the API processes."""
 
     def __init__(
         self,

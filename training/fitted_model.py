@@ -15,9 +15,11 @@ from models.checkpoint import Checkpoint
 from models.columns.labels import Label
 from models.model_store import ModelStore
 from models.model_version import ModelVersion
+from models.network.config import Output
 from models.open_store import open_store
 from training.checkpoint_sections import data_section, notes, training_section
 from training.config import TrainConfig
+from training.data.class_balance import is_balanced
 from training.data.split import PARTS, Split
 from training.data.training_table import TrainingTable
 from training.distributions import training_distributions
@@ -63,19 +65,28 @@ class FittedModel:
     def constant_metrics(self, part: str = "test") -> Metrics:
         """Returns the metrics of a constant answer on a part: class shares, mean or quantile of the training part."""
         table, rows = self.table, getattr(self.split, part)
-        train = self.split.train
-        weight = None if table.weight is None else table.weight[train]
-        training, count = self.checkpoint.training, len(table.labels)
-        quantile = answered_quantile(training)
+        train, count = self.split.train, len(table.labels)
+        weight, quantile = table.weights_of(train), answered_quantile(self.checkpoint.training)
         answers = constant_answers(table.target[train], len(rows), classes=count, weight=weight, quantile=quantile)
+        return self.metrics_of(answers, table.target[rows], output="softmax" if table.labels else "linear")
+
+    def metrics_of(self, answers: NDArray[Any], truth: NDArray[Any], *, output: Output) -> Metrics:
+        """Returns the metrics of some answers, with those that this model was trained for.
+
+        Args:
+            answers: `(rows, outputs)` probabilities or values.
+            truth: `(rows,)` class indices or values, or `(rows, targets)` values.
+            output: function after the last layer of the network that gave the answers.
+        """
+        training = self.checkpoint.training
         return evaluate(
-            "softmax" if table.labels else "linear",
+            output,
             answers,
-            table.target[rows],
+            truth,
             metric=training.get("metric"),
             quantile=training.get("quantile"),
             targets=self.checkpoint.schema.values,
-            is_balanced=training.get("class_weight") == "balanced",
+            is_balanced=is_balanced(training),
         )
 
     def __repr__(self) -> str:

@@ -178,7 +178,7 @@ def _are_numbers(table: TrainingTable) -> str:
 
 
 def check_target(table: TrainingTable, config: TrainConfig) -> None:
-    """Checks that the metric of a run suits the target.
+    """Refuses a metric that does not fit the target.
 
     Raises:
         ConfigError: AUC is asked for any other number of classes than two, a target of counts, durations or amounts

@@ -89,12 +89,12 @@ def _from_columns(
         cells = cells_of(column)
         if name in categorical:
             kind = str(getattr(column, "dtype", getattr(column, "type", ""))).lower()
-            cells = [_name(cell, is_short=kind in _SHORT_FLOATS) for cell in cells]
+            cells = [_category(cell, is_short=kind in _SHORT_FLOATS) for cell in cells]
         columns.append([_cell(cell) for cell in cells])
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _name(cell: Any, *, is_short: bool) -> Any:
+def _category(cell: Any, *, is_short: bool) -> Any:
     """Returns a number as the name of a category; leaves other cells unchanged."""
     if isinstance(cell, Decimal):
         return f"{cell:f}" if cell.is_finite() else cell

@@ -146,9 +146,12 @@ class Batch:
         log = self.log
         for ticket, start, stop in self.spans:
             shadow = ticket.served.shadow  # type: ignore[union-attr]  # tickets were submitted for a version
-            # Of a group, the requests whose rows have faults have left; their rows are still in its data.
-            has_faults = answer.faults and len(ticket.segments(start, stop)) > 1
-            if shadow is not None and not (ticket.done or ticket.is_made_up or has_faults):
+            if (
+                shadow is not None
+                and not (ticket.done or ticket.is_made_up)
+                # Of a group, the requests whose rows have faults have left; their rows are still in its data.
+                and (not answer.faults or len(ticket.segments(start, stop)) == 1)
+            ):
                 copied.append((shadow, ticket, ticket.data, ticket.cells(start, stop), start, stop, at))
             if log is not None and ticket.is_logged and not ticket.done:
                 log.take(ticket, start, stop, answer.matrix[at : at + stop - start])

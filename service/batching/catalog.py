@@ -437,7 +437,7 @@ class Catalog:
     async def _first_ready(
         self, name: str, candidates: Iterator[int], identities: Mapping[Place, FileIdentity | None]
     ) -> ServedVersion | None:
-        """Returns the first of some versions that is ready or can be loaded, or None."""
+        """Tries the candidates in order; returns the first version that is ready or can be loaded, None without one."""
         for version in candidates:
             served = await self._make_ready(name, version, identities.get((name, version)))
             if served is not None:

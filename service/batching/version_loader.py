@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import NamedTuple
 
 from models.errors import AxonError, CheckpointError, NotFetched, may_pass, reason_of
 from models.file_identity import FileIdentity
@@ -23,6 +25,31 @@ LoadOnWorkers = Callable[[str], Awaitable[Loaded]]  # takes a key
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0  # before further attempts, each twice as long
 _UNCOLLECTED_COLUMNS = 1000  # columns that the garbage collector may traverse, in 3 ms
+
+
+class _Failure(NamedTuple):
+    """A failed attempt to load a version.
+
+    Attributes:
+        identity: identity of the file that failed; None if the file may be sound, so that the next refresh tries again.
+        reason: reason of the failure, as a sentence.
+        pause_seconds: time until the next attempt with the same file; 0 if there is none.
+        again_at: end of that time on the monotonic clock, in seconds.
+    """
+
+    identity: FileIdentity | None
+    reason: str
+    pause_seconds: float = 0.0
+    again_at: float = math.inf
+
+    @classmethod
+    def after(cls, before: _Failure | None, identity: FileIdentity, reason: str, *, passes: bool) -> _Failure:
+        """Returns a further failure. A failure that may pass has a pause, twice as long as the one before."""
+        if not passes:
+            return cls(identity, reason)
+        seconds = 0.0 if before is None else 2 * before.pause_seconds
+        seconds = min(max(seconds, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+        return cls(identity, reason, seconds, time.monotonic() + seconds)
 
 
 class VersionLoader:
@@ -56,8 +83,7 @@ class VersionLoader:
         self._memory = memory
         self._inherited = inherited
         self._long_lived = LongLived(together=_UNCOLLECTED_COLUMNS)
-        self._failed: dict[Place, tuple[FileIdentity | None, str]] = {}  # file that failed, and the reason
-        self._pauses: dict[Place, tuple[float, float]] = {}  # of failures that may pass: seconds, and their end
+        self._failed: dict[Place, _Failure] = {}
 
     @property
     def failed_names(self) -> Iterable[str]:
@@ -67,7 +93,7 @@ class VersionLoader:
     @property
     def problems(self) -> dict[str, str]:
         """Reasons by id, `name@version`, why a version could not be loaded."""
-        return {f"{name}@{version}": reason for (name, version), (_, reason) in self._failed.items()}
+        return {f"{name}@{version}": failure.reason for (name, version), failure in self._failed.items()}
 
     def forget_others(self, found: Collection[Place]) -> None:
         """Forgets failed versions that the store no longer holds.
@@ -75,8 +101,7 @@ class VersionLoader:
         Args:
             found: places of all versions of the store.
         """
-        self._failed = {place: failed for place, failed in self._failed.items() if place in found}
-        self._pauses = {place: pause for place, pause in self._pauses.items() if place in self._failed}
+        self._failed = {place: failure for place, failure in self._failed.items() if place in found}
 
     async def load(
         self, place: Place, known: ServedVersion | None, identity: FileIdentity | None
@@ -127,38 +152,27 @@ class VersionLoader:
             if identity is None:
                 identity = await self._reader.run(file.identity)
         except CheckpointError as error:
-            self._failed[place] = (None, reason_of(error))
+            self._failed[place] = _Failure(None, reason_of(error))
             return known
         if known is not None and known.identity == identity:
             self._failed.pop(place, None)
             return known
-        if place in self._failed and self._failed[place][0] == identity and not self._is_due(place):
+        before = self._failed.get(place)
+        if before is not None and before.identity == identity and time.monotonic() < before.again_at:
             return known
         try:
             served, reason, passes = await self._try(file, known, identity, self._load_on_workers)
         except (NoWorker, NotFetched) as error:  # perhaps not the fault of the file: the next refresh tries again
-            self._failed[place] = (None, reason_of(error))
+            self._failed[place] = _Failure(None, reason_of(error))
             return known
         if served is None:
-            self._failed[place] = (identity, reason)
-            self._plan(place, passes=passes)
+            self._failed[place] = _Failure.after(before, identity, reason, passes=passes)
             return known
         self._failed.pop(place, None)
         if known is not None and known.key == served.key:  # the same content in another file
             known.identity, known.place, known.signed = identity, served.place, served.signed
             return known
         return served
-
-    def _is_due(self, place: Place) -> bool:
-        """Returns True if a version that failed should be tried again, although its file is the same."""
-        return place in self._pauses and time.monotonic() >= self._pauses[place][1]
-
-    def _plan(self, place: Place, *, passes: bool) -> None:
-        """Plans another attempt for a version that failed, if the failure may pass."""
-        seconds, _ = self._pauses.pop(place, (0.0, 0.0))
-        if passes:
-            seconds = min(max(2 * seconds, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
-            self._pauses[place] = (seconds, time.monotonic() + seconds)
 
     async def _try(
         self, file: ModelVersion, known: ServedVersion | None, identity: FileIdentity, load_on_workers: LoadOnWorkers

@@ -122,10 +122,7 @@ class CompressionQueue:
         while self._waiting and left > 0:
             body, coding, finish = self._waiting[0]
             left -= len(body)
-            try:
-                finish(_compressed(body, coding))
-            except Exception:  # the other answers wait for their turn
-                failures.error("answer not sent", exc_info=True)
+            _finish(finish, _compressed(body, coding))
             self._waiting.popleft()  # at the end: `add` plans a turn if the queue was empty
         if self._waiting:
             loop.call_soon(self._compress_some, loop)
@@ -146,14 +143,18 @@ class CompressionQueue:
     def _hand_back(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_woken = False  # before the queue is looked at: a thread that appends later wakes the loop again
         for _ in range(min(len(self._finished), _FINISHED_A_TURN)):
-            finish, compressed = self._finished.popleft()
-            try:
-                finish(compressed)
-            except Exception:  # the other answers wait for their turn
-                failures.error("answer not sent", exc_info=True)
+            _finish(*self._finished.popleft())
         if self._finished:
             self._is_woken = True
             loop.call_soon(self._hand_back, loop)
+
+
+def _finish(finish: Finish, compressed: bytes | None) -> None:
+    """Hands over a compressed body; an error is logged, since other answers wait for their turn."""
+    try:
+        finish(compressed)
+    except Exception:
+        failures.error("answer not sent", exc_info=True)
 
 
 def _compressed(body: bytes | bytearray | tuple[bytes, ...], coding: bytes) -> bytes | None:

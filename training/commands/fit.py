@@ -26,6 +26,7 @@ from training.commands.options import CommandLine
 from training.commands.publishing import Candidate, Outcome, Publication
 from training.commands.settings import add_metric, add_settings, settings_of
 from training.commands.table import SOURCE_HELP, add_table, table_of
+from training.data.class_balance import is_balanced
 from training.data.class_codes import MAX_NUMBERED_CLASSES
 from training.datasets import DATASETS
 from training.engines.engine import Epoch
@@ -307,8 +308,8 @@ def _tell_how_to_keep(arguments: argparse.Namespace, model: FittedModel, compari
     elif comparison.preferred == TREES:
         source = None if arguments.source in DATASETS else arguments.source
         print("To keep the trees, in Python (the server does not serve them):\n")
-        is_balanced = model.checkpoint.training.get("class_weight") == "balanced"
-        print(trees_code(model.table, source, library=comparison.trees, is_balanced=is_balanced))
+        by_classes = is_balanced(model.checkpoint.training)
+        print(trees_code(model.table, source, library=comparison.trees, is_balanced=by_classes))
         print()
 
 

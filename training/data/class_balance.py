@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+
+def is_balanced(training: Mapping[str, Any]) -> bool:
+    """Returns True for a model that was trained with balanced classes (`--class-weight balanced`).
+
+    Args:
+        training: section `training` of the checkpoint.
+    """
+    return bool(training.get("class_weight") == "balanced")
 
 
 def class_shares(

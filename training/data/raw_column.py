@@ -317,7 +317,7 @@ class RawColumn:
             self.remarks.append(remark)
 
     def check_resolution(self, values: NDArray[np.float64]) -> None:
-        """Refuses numbers that differ by only a few steps of float64: rounding has lost most of their information."""
+        """Refuses numbers whose spread is a few steps of float64, so that rounding has lost most of the information."""
         step, spread = float(np.spacing(np.abs(values).max())), float(values.std())
         if (values == values[0]).all():
             is_rounded = step > 1 and len(pc.unique(self.cells)) > 1

@@ -39,9 +39,10 @@ def read_one_of_targets(column: RawColumn, task: Task | None) -> NDArray[np.floa
         DataError: the target holds names, has a gap or one value only.
     """
     column.check_complete(_COMPLETE)
-    _check_is_no_date(column, "each of several targets is of numbers")
     alone = f"predict it alone, as classes ({typed('--target', column.name)})"
     numbers = column.numbers(forced=False, remedy=alone)
+    if numbers is None:
+        _check_is_no_date(column, "each of several targets is of numbers")
     if numbers is None and (not column.is_string or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS):
         names = column.names()
         truth = _truth_values(names)
@@ -81,7 +82,6 @@ def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, N
     column.check_complete(_COMPLETE)
     numbers = None
     if task != "classification":
-        _check_is_no_date(column, "regression is of numbers" if task else "a time is predicted as a number")
         numbers = _target_numbers(column, task)
     if numbers is not None and (task == "regression" or not is_numbered_classes(numbers)):
         _check_values(column, numbers)
@@ -124,6 +124,8 @@ def _target_numbers(
             numbers as texts, and too many different ones for classes.
     """
     numbers = column.numbers(forced=False, remedy=remedy)
+    if numbers is None:
+        _check_is_no_date(column, "regression is of numbers" if task else "a time is predicted as a number")
     if numbers is None and task == "regression":
         if not column.is_string or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS:
             raise DataError(

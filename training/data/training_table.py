@@ -93,8 +93,11 @@ class TrainingTable:
         if not self.labels:
             return ()
         known = slice(0, self.rows - self.test_rows)
-        weight = None if self.weight is None else self.weight[known]
-        return tuple(class_shares(self.target[known], len(self.labels), weight).tolist())
+        return tuple(class_shares(self.target[known], len(self.labels), self.weights_of(known)).tolist())
+
+    def weights_of(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float64] | None:
+        """Returns the weights of some rows, `(rows,)`; None for equal weights."""
+        return None if self.weight is None else self.weight[rows]
 
     def kind(self, name: str) -> Kind:
         """Returns the kind of a feature column: `numeric`, `categorical` or `date`."""

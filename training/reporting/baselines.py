@@ -24,7 +24,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from models.columns.dictionary_column import DictionaryColumn
 from models.network.config import Output
-from training.data.class_balance import class_balance
+from training.data.class_balance import class_balance, is_balanced
 from training.data.preprocessing import encode
 from training.data.split import Split
 from training.data.training_table import TrainingTable
@@ -91,7 +91,7 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
             trees.append(train(TREES, library, partial(learn, rows)))
         except Exception as error:  # any error of the library: CatBoost, for one, takes no constant columns alone
             left_out.append(f"The trees of {library} could not be trained: {type(error).__name__}: {error}.")
-    best = min(trees, key=partial(_validation_error, is_balanced=_is_balanced(model)))
+    best = min(trees, key=partial(_validation_error, by_classes=is_balanced(model.checkpoint.training)))
     # Answers for the test part: (rows, classes) probabilities, or (rows, targets) values.
     network, test = model.checkpoint.inference_network(), split.test
     answers: dict[str, NDArray[Any]] = {
@@ -152,10 +152,6 @@ def _apart(split: Split) -> Split:
     return replace(split, train=split.train[~is_last], validation=split.train[is_last], folds=None)
 
 
-def _is_balanced(model: FittedModel) -> bool:
-    return bool(model.checkpoint.training.get("class_weight") == "balanced")
-
-
 def _own_metrics(model: FittedModel, split: Split) -> dict[str, Metrics]:
     """Returns the metrics of the model by part; with folds, those of its out-of-fold answers to the last fold."""
     own = {part: model.metrics[part] for part in PARTS}
@@ -163,34 +159,25 @@ def _own_metrics(model: FittedModel, split: Split) -> dict[str, Metrics]:
     if found is None or split is model.split:
         return own
     answers = found.answers[found.fold == found.fold.max()]
-    return own | {"validation": _evaluated(model, answers, model.table.target[split.validation])}
-
-
-def _evaluated(model: FittedModel, answers: NDArray[Any], truth: NDArray[Any]) -> Metrics:
-    """Returns the metrics of the model's own answers to some rows."""
-    training = model.checkpoint.training
-    return evaluate(
-        model.trained.architecture.output,
-        answers,
-        truth,
-        metric=training.get("metric"),
-        quantile=training.get("quantile"),
-        targets=model.checkpoint.schema.values,
-        is_balanced=_is_balanced(model),
-    )
+    truth = model.table.target[split.validation]
+    return own | {"validation": model.metrics_of(answers, truth, output=model.trained.architecture.output)}
 
 
 def _constant(model: FittedModel, rows: int) -> NDArray[np.float64]:
     """Returns the constant answers of the model's training part, those of `FittedModel.constant_metrics`."""
     table, train = model.table, model.split.train
-    weight = None if table.weight is None else table.weight[train]
-    return constant_answers(table.target[train], rows, classes=len(table.labels), weight=weight)
+    return constant_answers(table.target[train], rows, classes=len(table.labels), weight=table.weights_of(train))
 
 
-def _validation_error(one: _Trained, *, is_balanced: bool) -> float:
-    """Returns the figure of the validation part by which trees are chosen; less is better."""
+def _validation_error(one: _Trained, *, by_classes: bool) -> float:
+    """Returns the figure of the validation part by which trees are chosen; less is better.
+
+    Args:
+        one: trained trees.
+        by_classes: True to choose by balanced accuracy.
+    """
     metrics = one.baseline.metrics["validation"]
-    if is_balanced:
+    if by_classes:
         return -float(metrics["balanced_accuracy"])
     return float(metrics["log_loss"] if "log_loss" in metrics else metrics["rmse"])
 
@@ -198,7 +185,7 @@ def _validation_error(one: _Trained, *, is_balanced: bool) -> float:
 def _learned_rows(model: FittedModel, split: Split, x: NDArray[np.float64], *, seed: int, threads: int) -> LearnedRows:
     table = model.table
     weight = table.weight
-    if _is_balanced(model):
+    if is_balanced(model.checkpoint.training):
         weight = np.ones(table.rows) if weight is None else weight
         balance = class_balance(table.target[split.train], len(table.labels), weight[split.train])  # (classes,)
         weight = weight * balance[table.target]
@@ -258,7 +245,7 @@ def _trained(
                 found[part],
                 table.target[getattr(split, part)],
                 targets=model.checkpoint.schema.values,
-                is_balanced=_is_balanced(model),
+                is_balanced=is_balanced(model.checkpoint.training),
             )
             for part in PARTS
         },
@@ -382,7 +369,7 @@ def _gains(
         if spread == 0:
             return {}
         return {"r2": {name: -np.square(values[:, 0] - truth) / spread for name, values in answers.items()}}
-    if _is_balanced(model):
+    if is_balanced(model.checkpoint.training):
         gains = {name: balanced_gains(values.argmax(axis=1) == truth, truth) for name, values in answers.items()}
         return {"balanced_accuracy": gains}
     right = {name: (values.argmax(axis=1) == truth).astype(np.float64) for name, values in answers.items()}

@@ -291,7 +291,7 @@ def _importances(
 
 def _trivial(model: FittedModel, truth: NDArray[Any]) -> float | None:
     table, train = model.table, model.split.train
-    seen, weight = table.target[train], None if table.weight is None else table.weight[train]
+    seen, weight = table.target[train], table.weights_of(train)
     if table.labels:
         return float((truth == np.bincount(seen, weight).argmax()).mean())
     if truth.ndim == 2:

@@ -31,7 +31,7 @@ _MAX_CATEGORIES = 254  # categories that the trees take in a column, beside the 
 def trees_code(
     table: TrainingTable, source: str | Path | None, *, library: str = "scikit-learn", is_balanced: bool = False
 ) -> str:
-    """Returns Python code that trains, saves and uses the baseline's trees without Axon.
+    """Returns a Python program that trains the trees of a baseline, saves the trees and predicts, without Axon.
 
     Args:
         table: table with the columns that the code names.

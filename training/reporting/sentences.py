@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from training.config import DECIDED_METRICS
+from training.data.class_balance import is_balanced
 from training.fitted_model import FittedModel
 from training.metrics import DEVIANCES, FIGURES, SHOWN_TARGETS, answered_quantile
 from training.reporting.comparison import LINEAR, TREES, Comparison
@@ -64,9 +65,9 @@ def _judged(model: FittedModel) -> str:
     balanced classes, accuracy is no aim either.
     """
     training, ours = model.checkpoint.training, model.metrics["test"]
-    metric, is_balanced = training.get("metric"), training.get("class_weight") == "balanced"
-    wanted = [] if metric is None or (is_balanced and metric in ("log-loss", "accuracy")) else [FIGURES[metric]]
-    if is_balanced or metric in DECIDED_METRICS:
+    metric, by_classes = training.get("metric"), is_balanced(training)
+    wanted = [] if metric is None or (by_classes and metric in ("log-loss", "accuracy")) else [FIGURES[metric]]
+    if by_classes or metric in DECIDED_METRICS:
         wanted += ["balanced_accuracy", "f1_macro"]
     return next(name for name in (*wanted, "log_loss", "accuracy") if name in ours)
 

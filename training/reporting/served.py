@@ -20,6 +20,7 @@ from models.errors import DataError
 from models.model_version import ModelVersion
 from models.signing import trusted
 from training.config import DECIDED_METRICS
+from training.data.class_balance import is_balanced
 from training.data.listed_names import listed_names
 from training.data.preprocessing import encode
 from training.data.split import Split
@@ -112,18 +113,14 @@ def compare_with_served(
 
 def _check_class_weights(served: str, old: Checkpoint, new: Checkpoint) -> None:
     """Refuses models of which only one was trained with balanced classes: each is better by its own aim."""
-    if _is_balanced(old) == _is_balanced(new):
+    if is_balanced(old.training) == is_balanced(new.training):
         return
-    balanced, other = (served, "the new model") if _is_balanced(old) else ("the new model", served)
+    balanced, other = (served, "the new model") if is_balanced(old.training) else ("the new model", served)
     raise DataError(
         f"{balanced} was trained with balanced classes (--class-weight balanced) and {other} was not: one aims at rare "
         "classes, the other at most rows, so no figure decides between them. Train both in the same way, or decide "
         "yourself (--publish always)."
     )
-
-
-def _is_balanced(model: Checkpoint) -> bool:
-    return bool(model.training.get("class_weight") == "balanced")
 
 
 def _check_target(served: str, old: Checkpoint, table: TrainingTable) -> None:
@@ -198,7 +195,8 @@ def _gains(
     new_right, old_right = (
         values.argmax(axis=1) == place[truth] for values, place in zip(answers, places, strict=True)
     )
-    if all(map(_is_balanced, models)):  # the probabilities of balanced classes are not those of the table
+    if all(is_balanced(model.training) for model in models):
+        # The probabilities of balanced classes are not those of the table.
         return {"balanced_accuracy": (balanced_gains(new_right, truth), balanced_gains(old_right, truth))}
     gains = {"accuracy": (new_right.astype(np.float64), old_right.astype(np.float64))}
     if all(model.config.has_probabilities for model in models):

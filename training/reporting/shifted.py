@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.class_balance import class_balance
+from training.data.class_balance import class_balance, is_balanced
 from training.fitted_model import FittedModel
 
 
@@ -24,10 +24,9 @@ def shift_of_logits(model: FittedModel) -> NDArray[np.float64]:
     """
     table, training = model.table, model.checkpoint.training
     shift = np.zeros(len(table.labels))
-    if training.get("class_weight") == "balanced":
+    if is_balanced(training):
         train = model.split.train
-        weight = None if table.weight is None else table.weight[train]
-        shift += np.log(class_balance(table.target[train], len(table.labels), weight))
+        shift += np.log(class_balance(table.target[train], len(table.labels), table.weights_of(train)))
     if (decision := training.get("decision")) is not None:
         shift += np.array(decision["shift"])
     return shift

@@ -121,14 +121,14 @@ class ScalarFunction:
             numbers = numbers | {abs(scale), 1 / abs(scale)}
         form = None if self.form is None or scale == 0 else self.form.scaled(scale, shift)
         with np.errstate(all="ignore"):
-            far = np.asarray(self.far, dtype=np.float64) * scale + shift
-        return ScalarFunction(values=self._floats() * scale + shift, far=far, form=form, numbers=numbers)
+            far = _floats(self.far) * scale + shift
+        return ScalarFunction(values=_floats(self.values) * scale + shift, far=far, form=form, numbers=numbers)
 
     def activated(self, activation: LayerActivation, constants: tuple[float, ...] = ()) -> ScalarFunction:
         """Returns the activation of the function."""
         with np.errstate(all="ignore"):
             values, far = (
-                np.asarray(activate(activation, constants, np.asarray(own, dtype=np.float64)), dtype=np.float64)
+                np.asarray(activate(activation, constants, _floats(own)), dtype=np.float64)
                 for own in (self.values, self.far)
             )
         form = None
@@ -150,15 +150,12 @@ class ScalarFunction:
         """Returns the form of the function, found by its values if necessary; None for an unknown function."""
         if self.form is not None:
             return self.form
-        if self.values.dtype == bool or not np.isfinite(self._floats()).all():
+        if self.values.dtype == bool or not np.isfinite(_floats(self.values)).all():
             return None
         return next((form for form in self._candidates() if self._is(form)), None)
 
-    def _floats(self) -> Float64Array:
-        return np.asarray(self.values, dtype=np.float64)
-
     def _is(self, form: Form) -> bool:
-        own, far = self._floats(), np.asarray(self.far, dtype=np.float64)
+        own, far = _floats(self.values), _floats(self.far)
         bound = _TOLERANCE * max(float(np.abs(own).max()), 1e-6)
         if np.abs(values_of(form) - own).max() > bound:
             return False
@@ -168,7 +165,7 @@ class ScalarFunction:
         return bool((np.abs(far_form - far)[known] <= np.maximum(_TOLERANCE * np.abs(far[known]), bound)).all())
 
     def _candidates(self) -> Iterator[Form]:
-        own = self._floats()
+        own = _floats(self.values)
         straight = Form(in_scale=float(own[-1] - own[0]) / float(GRID[-1] - GRID[0]))
         yield straight.scaled(1.0, float(own[len(own) // 2]))
         yield from _broken_lines(own)
@@ -177,7 +174,11 @@ class ScalarFunction:
             for activation in _PLAIN:
                 yield _fitted(Form(activation=activation, in_scale=scale), own)
             yield _fitted(Form(activation="elu", in_scale=scale, constants=(_elu_alpha(own),)), own)
-        yield from _hard_forms(own, np.asarray(self.far, dtype=np.float64))
+        yield from _hard_forms(own, _floats(self.far))
+
+
+def _floats(values: NDArray[np.generic]) -> Float64Array:
+    return np.asarray(values, dtype=np.float64)
 
 
 def values_of(form: Form, grid: Float64Array = GRID) -> Float64Array:
