@@ -42,10 +42,10 @@ class Statistics:
         """
         self._metrics.flush()
         sums = {name: await self._sums(name) for name in self._readers}
-        requests: dict[Labels, list[int]] = {}
+        outcomes: dict[Labels, list[int]] = {}
         async for (name, version, status), (count,) in in_slices(sums[REQUESTS.name].items()):
-            requests.setdefault((name, version), [0, 0])[int(status) != HTTPStatus.OK] += int(count)
-        return [_statistics(labels, requests.get(labels, (0, 0)), sums) async for labels in in_slices(versions)]
+            outcomes.setdefault((name, version), [0, 0])[int(status) != HTTPStatus.OK] += int(count)
+        return [_statistics(labels, outcomes.get(labels, (0, 0)), sums) async for labels in in_slices(versions)]
 
     async def _sums(self, name: str) -> dict[Labels, Values]:
         """Returns the sums of one metric over all processes, by labels."""
@@ -55,7 +55,7 @@ class Statistics:
         return sums
 
 
-def _statistics(labels: Labels, requests: Sequence[int], sums: dict[str, dict[Labels, Values]]) -> dict[str, Any]:
+def _statistics(labels: Labels, outcomes: Sequence[int], sums: dict[str, dict[Labels, Values]]) -> dict[str, Any]:
     """Returns the statistics of one version.
 
     A batch is computed once for all of its requests. So `compute_infer` counts batches, while the others count
@@ -63,10 +63,10 @@ def _statistics(labels: Labels, requests: Sequence[int], sums: dict[str, dict[La
 
     Args:
         labels: name and version.
-        requests: numbers of requests that succeeded and that failed.
+        outcomes: numbers of requests that succeeded and that failed.
         sums: sums by labels, by name of the metric.
     """
-    succeeded, failed = requests
+    succeeded, failed = outcomes
     rows = int(sums[ROWS.name].get(labels, (0,))[0])
     inference = _duration(INFERENCE_SECONDS, labels, sums)
     within = {"count": inference["count"], "ns": 0}  # perf_analyzer ends if the three counts differ
