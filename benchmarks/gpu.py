@@ -26,7 +26,7 @@ from torch import nn
 
 from inference.cublas import forbid_split_sums
 from inference.device_network import DeviceNetwork, Precision
-from models.network.fuse import Activate, Affine, InferenceNetwork
+from models.network.inference_network import Activate, Affine, InferenceNetwork
 
 ARCHITECTURES = ((30, 128, 64, 2), (784, 512, 256, 10), (1024, 4096, 4096, 100))
 BATCHES = (1, 16, 64, 256, 1024, 4096)

@@ -9,7 +9,7 @@ import numpy.random  # by its name, or NumPy imports it at the first use, in eac
 from numpy.typing import NDArray
 
 from inference.row_blocks import RowBlocks
-from models.network.fuse import Affine, InferenceNetwork
+from models.network.inference_network import Affine, InferenceNetwork
 from models.network.input_stage import InputStage
 
 PROBES = 8

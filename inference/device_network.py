@@ -17,7 +17,7 @@ from inference.input_steps import InputTensors
 from inference.log import Log, StandardLog
 from inference.row_blocks import RowBlocks, choices
 from inference.scratch import Scratch
-from models.network.fuse import Activate, Affine, InferenceNetwork, LayerNorm, Stage
+from models.network.inference_network import Activate, Affine, InferenceNetwork, LayerNorm, Stage
 from models.network.input_stage import InputStage
 
 Precision = Literal["fp32", "tf32", "bf16"]

@@ -25,7 +25,7 @@ from models.errors import AxonError, CheckpointError, DataError, ModelNotFound, 
 from models.file_identity import FileIdentity
 from models.keys import parse_key
 from models.model_store import ReadableStore
-from models.network.fuse import InferenceNetwork
+from models.network.inference_network import InferenceNetwork
 
 Float32Array = NDArray[np.float32]
 

@@ -38,7 +38,8 @@ from models.errors import AxonError, CheckpointError, ConfigError
 from models.json_parts import canonical_json, loads_in_parts
 from models.network.architecture import Architecture, architecture_from_dict
 from models.network.config import check_tensors
-from models.network.fuse import InferenceNetwork, fuse
+from models.network.fuse import fuse
+from models.network.inference_network import InferenceNetwork
 from models.network.sequence import SequenceConfig
 
 FORMAT = "axon.checkpoint"

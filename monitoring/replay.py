@@ -24,7 +24,7 @@ from models.columns.named_columns import Cells
 from models.columns.schema import ClassTarget, NumericTarget, ValuesTarget
 from models.errors import DataError, Fault, RowError
 from models.model_store import ModelStore
-from models.network.fuse import in_unit
+from models.network.inference_network import in_unit
 from models.open_store import open_store
 from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion

@@ -20,7 +20,7 @@ from models.columns.encoding import RowEncoder
 from models.columns.extreme_rows import overflow
 from models.columns.named_columns import Cells
 from models.errors import Fault, RowError
-from models.network.fuse import in_unit
+from models.network.inference_network import in_unit
 
 MAX_BATCH_ROWS = 4096  # the server's default, so that the row counts of a device are the server's
 _FLOAT32 = np.dtype("<f4")

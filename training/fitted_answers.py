@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
 from models.conformal import Conformal
-from models.network.fuse import InferenceNetwork
+from models.network.inference_network import InferenceNetwork
 from training.calibration import calibrate
 from training.config import DECIDED_METRICS, TrainConfig
 from training.data.class_balance import class_shares

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.network.fuse import InferenceNetwork
+from models.network.inference_network import InferenceNetwork
 from training.data.split import Rows
 
 _EVALUATED_CELLS = 4_000_000  # cells of the widest stage, per evaluated batch: 16 MB

@@ -10,7 +10,7 @@ from conversion.exporting.source_bundle import SourceBundler
 from conversion.exporting.stage_tensors import output_width
 from models.network.config import NetworkOutput
 from models.network.functional import ACTIVATIONS
-from models.network.fuse import Activate, Affine, InferenceNetwork, LayerNorm, Stage
+from models.network.inference_network import Activate, Affine, InferenceNetwork, LayerNorm, Stage
 from models.network.input_stage import InputStage
 from models.network.layer_activations import CONSTANTS, constants_of
 

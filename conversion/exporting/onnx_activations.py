@@ -11,7 +11,7 @@ import numpy as np
 from conversion.exporting.graph import Graph
 from models.network.config import LayerActivation
 from models.network.functional import SELU_ALPHA, SELU_SCALE
-from models.network.fuse import Activate
+from models.network.inference_network import Activate
 from models.network.layer_activations import constants_of
 
 # A function of the graph, the value before the activation, and the activation's constants.

@@ -21,7 +21,7 @@ from conversion.exporting.source_model import SourceModel
 from models.columns.column import NumericColumn
 from models.columns.labels import Label, label_text, label_type
 from models.errors import ConfigError
-from models.network.fuse import InferenceNetwork
+from models.network.inference_network import InferenceNetwork
 
 OPSET, ML_OPSET, IR_VERSION = 12, 2, 7
 _MOST_BYTES = 2**31 - 1  # of a protobuf message

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from conversion.exporting.graph import Graph
 from conversion.exporting.onnx_activations import activate
 from models.network.config import NetworkOutput
-from models.network.fuse import Activate, Affine, InferenceNetwork, LayerNorm, Stage
+from models.network.inference_network import Activate, Affine, InferenceNetwork, LayerNorm, Stage
 from models.network.input_stage import InputStage
 from models.network.inputs import FAR
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label
 from models.columns.schema import ClassTarget, ValuesTarget
-from models.network.fuse import InferenceNetwork
+from models.network.inference_network import InferenceNetwork
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from models.network.fuse import Activate, Affine, LayerNorm, Stage
+from models.network.inference_network import Activate, Affine, LayerNorm, Stage
 from models.network.input_stage import InputStage
 
 Float32Array = NDArray[np.float32]

@@ -14,7 +14,7 @@ from conversion.exporting.source_bundle import Bundle, SourceBundler
 from conversion.exporting.source_model import SourceModel
 from models.columns.cells import category_numbers
 from models.columns.column import CategoricalColumn, Column, DateColumn
-from models.network.fuse import InferenceNetwork
+from models.network.inference_network import InferenceNetwork
 
 _COLUMNS = "conversion.exporting.standalone.columns"
 _ROWS = "conversion.exporting.standalone.rows"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from models.network.config import LayerActivation
-from models.network.fuse import Activate
+from models.network.inference_network import Activate
 from models.network.layer_activations import constants_of
 
 # Functions from an activation's constants to the source of the module.

@@ -28,7 +28,7 @@ from conversion.exporting.standalone_parts import (
 )
 from conversion.exporting.torch_activations import OWN_MODULES, activation_source
 from models.network.config import NetworkOutput
-from models.network.fuse import Activate, Affine, InferenceNetwork, LayerNorm, Stage
+from models.network.inference_network import Activate, Affine, InferenceNetwork, LayerNorm, Stage
 from models.network.input_stage import InputStage
 
 _MODULES = "conversion.exporting.standalone.torch_modules"

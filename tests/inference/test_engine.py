@@ -27,7 +27,8 @@ from models.columns.schema import NumericColumn, NumericTarget, Schema
 from models.errors import CheckpointError, DataError, StoreError
 from models.keys import make_key
 from models.network.config import Activation, MLPConfig, Normalization
-from models.network.fuse import InferenceNetwork, fuse
+from models.network.fuse import fuse
+from models.network.inference_network import InferenceNetwork
 from models.network.mlp import MLP
 from models.store import Store
 from service.stream.kept_checkpoints import KeptCheckpoints

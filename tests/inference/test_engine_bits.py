@@ -19,7 +19,8 @@ from inference.device_network import DeviceNetwork
 from inference.forward_plan import ForwardPlan
 from inference.row_blocks import RowBlocks, choices
 from models.network.config import Activation, MLPConfig, Normalization
-from models.network.fuse import Activate, Affine, InferenceNetwork, LayerNorm, fuse
+from models.network.fuse import fuse
+from models.network.inference_network import Activate, Affine, InferenceNetwork, LayerNorm
 
 CPU = torch.device("cpu")
 Float32Array = np.ndarray[Any, np.dtype[np.float32]]

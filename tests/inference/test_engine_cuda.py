@@ -18,7 +18,8 @@ from inference.cuda_runner import CudaRunner, with_padding
 from inference.device_network import DeviceNetwork, Precision
 from inference.scratch import Scratch
 from models.network.config import MLPConfig
-from models.network.fuse import InferenceNetwork, fuse
+from models.network.fuse import fuse
+from models.network.inference_network import InferenceNetwork
 from models.network.mlp import MLP
 
 ROOT = Path(__file__).parents[2]

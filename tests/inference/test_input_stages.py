@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from inference.device_network import DeviceNetwork
 from models.network.config import MLPConfig
-from models.network.fuse import InferenceNetwork, fuse
+from models.network.fuse import fuse
+from models.network.inference_network import InferenceNetwork
 from models.network.inputs import InputConfig
 
 CPU = torch.device("cpu")

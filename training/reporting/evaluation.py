@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.network.fuse import InferenceNetwork
+from models.network.inference_network import InferenceNetwork
 from models.network.summary import summarize
 from training.data.preprocessing import encode
 from training.fitted_model import FittedModel

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from models.network.config import Activation, MLPConfig
 from models.network.functional import FloatArray
-from models.network.fuse import Affine, InferenceNetwork, fuse
+from models.network.fuse import fuse
+from models.network.inference_network import Affine, InferenceNetwork
 from models.network.numpy_mlp import NumpyMLP
 from training.fitted_model import FittedModel
 from training.studies.plain_fit import fit_plain

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.network.config import MLPConfig
-from models.network.fuse import InferenceNetwork, fuse
+from models.network.fuse import fuse
+from models.network.inference_network import InferenceNetwork
 
 MIN_BITS, MAX_BITS = 2, 16
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from models.network.fuse import InferenceNetwork
+from models.network.inference_network import InferenceNetwork
 from training.studies.plain_fit import fit_plain
 from training.studies.steps import steps
 from training.studies.study import Study, StudyOption, StudyResult, StudyTable, check_numbers

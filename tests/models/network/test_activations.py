@@ -9,7 +9,7 @@ import torch
 from inference import activations as planned_activations
 from models.network import functional
 from models.network.config import Activation, MLPConfig
-from models.network.fuse import Activate
+from models.network.inference_network import Activate
 from models.network.mlp import MLP
 from models.network.numpy_mlp import SUPPORTED_ACTIVATIONS
 from training.engines.network import activations as trained

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from models.errors import ConfigError, DataError
 from models.network.config import Activation, MLPConfig, Normalization
-from models.network.fuse import Activate, Affine, InferenceNetwork, LayerNorm, fuse
+from models.network.fuse import fuse
+from models.network.inference_network import Activate, Affine, InferenceNetwork, LayerNorm
 from models.network.mlp import MLP
 from models.network.perceptron import Perceptron
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from models.errors import ConfigError, DataError
 from models.network.config import MLPConfig
-from models.network.fuse import Affine, fuse
+from models.network.fuse import fuse
+from models.network.inference_network import Affine
 from models.network.inputs import InputConfig
 from models.network.mlp import MLP
 

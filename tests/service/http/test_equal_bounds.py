@@ -14,7 +14,7 @@ from serving import make_checkpoint, numeric
 from models.answering import Answerer
 from models.columns.schema import NumericTarget, Schema
 from models.conformal import Conformal
-from models.network.fuse import in_unit
+from models.network.inference_network import in_unit
 from models.store import Store
 from scoring.answer_columns import AnswerColumns
 from scoring.answering import Answered
