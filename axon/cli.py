@@ -38,48 +38,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_own_packages()
         commands = installed_commands()
         part = next((part for part, abouts in commands.items() if given and given[0] in abouts), "")
-        if part == "training":
-            from axon.remote_predict import add_server_options
-            from training.cli import main as run_training
-
-            return run_training(given, prog=PROGRAM, extensions={"predict": add_server_options})
-        if part == "service":
-            from axon.serving import run_service
-
-            return run_service(given)
-        if part == "conversion":
-            from axon.export_command import EXPORT, run_export
-            from axon.import_command import run_import
-
-            return run_export(given[1:]) if given[0] == EXPORT else run_import(given[1:])
-        if part == "scoring":
-            from scoring.command import run_score
-
-            return run_score(given[1:], prog=PROGRAM)
-        if part == "signing":
-            from axon.signing_commands import SIGN, run_sign, run_verify
-
-            return run_sign(given[1:]) if given[0] == SIGN else run_verify(given[1:])
-        if part == "materials":
-            from axon.sbom.command import run_sbom
-
-            return run_sbom(given[1:])
-        if part == "monitoring":
-            from monitoring.command import run_log_command
-
-            return run_log_command(given, prog=PROGRAM)
-        if part == "axon":
-            from axon.completion import print_script
-
-            return print_script(given[1:])
-        return _explain(given, commands)
+        try:
+            return _run_part(part, given, commands)
+        finally:
+            sys.stdout.flush()  # an error has a message here, and none at the exit of the process
     except KeyboardInterrupt:  # while modules are imported
         print("interrupted: nothing was done.", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader closed the pipe early, as `head` does; without this, Python would report the error again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        from models import standard_output
+
+        if not standard_output.is_lost():
+            raise
+        if isinstance(error, BrokenPipeError):  # the reader closed the pipe early, as `head` does
+            return EXIT_BROKEN_PIPE
+        print(standard_output.refusal(error), file=sys.stderr)
+        return EXIT_REFUSED
     except HiddenPackage as hidden:
         print(f"error: {hidden}", file=sys.stderr)
         return EXIT_REFUSED
@@ -92,6 +66,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         return EXIT_REFUSED
+
+
+def _run_part(part: str, given: Sequence[str], commands: Mapping[str, Mapping[str, str]]) -> int:
+    """Hands a command to its part of Axon, the only one that is imported, and returns the exit code."""
+    if part == "training":
+        from axon.remote_predict import add_server_options
+        from training.cli import main as run_training
+
+        return run_training(given, prog=PROGRAM, extensions={"predict": add_server_options})
+    if part == "service":
+        from axon.serving import run_service
+
+        return run_service(given)
+    if part == "conversion":
+        from axon.export_command import EXPORT, run_export
+        from axon.import_command import run_import
+
+        return run_export(given[1:]) if given[0] == EXPORT else run_import(given[1:])
+    if part == "scoring":
+        from scoring.command import run_score
+
+        return run_score(given[1:], prog=PROGRAM)
+    if part == "signing":
+        from axon.signing_commands import SIGN, run_sign, run_verify
+
+        return run_sign(given[1:]) if given[0] == SIGN else run_verify(given[1:])
+    if part == "materials":
+        from axon.sbom.command import run_sbom
+
+        return run_sbom(given[1:])
+    if part == "monitoring":
+        from monitoring.command import run_log_command
+
+        return run_log_command(given, prog=PROGRAM)
+    if part == "axon":
+        from axon.completion import print_script
+
+        return print_script(given[1:])
+    return _explain(given, commands)
 
 
 def _explain(given: Sequence[str], commands: Mapping[str, Mapping[str, str]]) -> int:

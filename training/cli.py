@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
+from models import standard_output
 from models.errors import AxonError
 from models.installation import ShowVersion, missing_part
 from training.command_table import COMMANDS, EXIT_CODES
@@ -68,10 +69,13 @@ def main(
     except MemoryError:
         print("error: the memory of this machine is not enough for this table.", file=sys.stderr)
         return EXIT_REFUSED
-    except BrokenPipeError:
-        # The reader closed the pipe early, as `head` does; without this, Python would report the error again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        if not standard_output.is_lost():
+            raise
+        if isinstance(error, BrokenPipeError):  # the reader closed the pipe early, as `head` does
+            return EXIT_BROKEN_PIPE
+        print(standard_output.refusal(error), file=sys.stderr)
+        return EXIT_REFUSED
     except KeyboardInterrupt as interrupted:
         print("interrupted: nothing more was published.", file=sys.stderr)
         return interrupted.exit_code if isinstance(interrupted, Interrupted) else EXIT_INTERRUPTED

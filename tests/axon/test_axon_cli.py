@@ -124,6 +124,21 @@ def test_each_program_tells_its_version(program, capsys):
     assert capsys.readouterr().out == f"axon {version('axon')}\n"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["axon", "--help"], ["axon", "completion", "bash"], ["axon", "data", "digits"], ["training", "data", "xor"]],
+    ids=" ".join,
+)
+def test_a_full_disk_under_the_output_is_an_error_of_one_line(command):
+    with Path("/dev/full").open("w") as full:
+        line = [sys.executable, "-m", *command]
+        ran = subprocess.run(line, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ran.returncode == axon.cli.EXIT_REFUSED
+    assert ran.stderr == (
+        "error: the output could not be written (No space left on device); write it to another disk or a terminal.\n"
+    )
+
+
 def test_the_codes_of_axon_are_those_of_training():
     for name in ("EXIT_REFUSED", "EXIT_INTERRUPTED", "EXIT_BROKEN_PIPE"):
         assert getattr(axon.cli, name) == getattr(training.cli, name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.checkpoint import load_checkpoint, save_checkpoint
-from models.network.fuse import Affine
+from models.network.inference_network import Affine
 from models.network.numpy_mlp import NumpyMLP
 from training.datasets import dataset
 from training.studies import linear
