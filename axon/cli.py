@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         from models import standard_output
 
-        if not standard_output.is_lost():
+        if not standard_output.is_lost(error):
             raise
         if isinstance(error, BrokenPipeError):  # the reader closed the pipe early, as `head` does
             return EXIT_BROKEN_PIPE

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
+# Files of Axon's own have errors of their own, which name the file.
+_OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-def is_lost() -> bool:
-    """Returns True if standard output cannot be written; drops its rest then, which Python would report again at exit.
 
-    A text that could not be written stays in the buffer, so that another attempt fails as the first one did.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError:
+def is_lost(error: OSError) -> bool:
+    """Returns True for an error of standard output; its rest is dropped then, on which Python would fail again."""
+    is_output = isinstance(error, BrokenPipeError) or (error.filename is None and error.errno in _OF_OUTPUT)
+    if is_output:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    return is_output
 
 
 def refusal(error: OSError) -> str:

@@ -70,7 +70,7 @@ def main(
         print("error: the memory of this machine is not enough for this table.", file=sys.stderr)
         return EXIT_REFUSED
     except OSError as error:
-        if not standard_output.is_lost():
+        if not standard_output.is_lost(error):
             raise
         if isinstance(error, BrokenPipeError):  # the reader closed the pipe early, as `head` does
             return EXIT_BROKEN_PIPE

@@ -126,7 +126,7 @@ def test_each_program_tells_its_version(program, capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [["axon", "--help"], ["axon", "completion", "bash"], ["axon", "data", "digits"], ["training", "data", "xor"]],
+    [["axon", "--version"], ["axon", "completion", "bash"], ["axon", "data", "digits"], ["training", "data", "xor"]],
     ids=" ".join,
 )
 def test_a_full_disk_under_the_output_is_an_error_of_one_line(command):
