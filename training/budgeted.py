@@ -10,7 +10,7 @@ from models.network.config import MLPConfig
 from training.budget import TimeBudget, shown_seconds
 from training.calibration import SHIFTED_CELLS
 from training.config import TrainConfig
-from training.engines.engine import Matrices
+from training.engines.engine import Matrices, Trained
 from training.pace import Pace
 from training.prepared_rows import PreparedRows
 from training.resume import ResumeFile
@@ -47,7 +47,7 @@ class BudgetedRun:
     pace: Pace
 
     def final(self) -> TrainConfig:
-        """Returns the settings of the run with the epochs that took place; the same settings repeat the run."""
+        """Returns the settings of the run with the epochs of its plan; the same settings repeat the run."""
         if not self.pace.plan:
             return self.config
         plan = self.pace.plan if len(self.pace.plan) > 1 else ()
@@ -205,23 +205,29 @@ def _seconds_after(costs: Costs, rows: PreparedRows, members: int, budget: TimeB
     return seconds
 
 
-def budget_note(config: TrainConfig, budget: TimeBudget, *, recipe_epochs: int, rows: int) -> str:
+def budget_note(config: TrainConfig, budget: TimeBudget, trained: Trained, *, recipe_epochs: int, rows: int) -> str:
     """Returns the sentences on a run within a budget.
 
     Args:
         config: settings with which the run took place.
         budget: budget of the run.
+        trained: result of the engine.
         recipe_epochs: number of epochs that the run would have had without a budget.
         rows: number of rows of the training part.
     """
-    passes = config.epochs * (min(config.rows_per_epoch or rows, rows) / rows)
+    passes = trained.epochs_run * (min(config.rows_per_epoch or rows, rows) / rows)
     members = "1 network" if config.members == 1 else f"{config.members} networks"
     note = (
         f"Within the budget of {shown_seconds(budget.seconds)}: {members}, {passes:.3g} of {recipe_epochs} passes over "
-        f"the training part, batches of {config.batch_size}. What a budget gives depends on the speed of the machine; "
-        f"the same run without a clock: {repeating_options(config)}."
+        f"the training part, batches of {config.batch_size}."
     )
-    if passes < _LEAST_EPOCHS * recipe_epochs:
+    if trained.stopped == "asked":  # no settings end another run at the same epoch with the same schedules
+        return note
+    note += (
+        " What a budget gives depends on the speed of the machine; the same run without a clock: "
+        f"{repeating_options(config)}."
+    )
+    if passes < _LEAST_EPOCHS * recipe_epochs and trained.stopped == "epochs":
         note += " The time was short for this table: a longer budget gives a better model."
     return note
 

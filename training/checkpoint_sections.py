@@ -85,6 +85,8 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
             f"The answers are the {config.quantile:g} quantile: that share of the true values should not be above them "
             "(share_below). RMSE, R² and the residuals judge the answers as a mean, which they are not."
         )
+    if trained.stopped == "time":
+        sentences.append(f"The time was up after epoch {trained.epochs_run}; epoch {trained.best_epoch} is kept.")
     if trained.stopped == "asked":
         sentences.append(f"Stopped on request after epoch {trained.epochs_run}; epoch {trained.best_epoch} is kept.")
     sentences += _unlearned(table, schema, split)

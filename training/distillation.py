@@ -40,7 +40,8 @@ class Distilled:
     Attributes:
         members: number of members of the ensemble.
         rows: number of rows that the student learned from, jittered ones included.
-        figure: name of the figure: that of the metric of the run, else log loss or RMSE.
+        figure: name of the figure: that of the metric of the run, else balanced accuracy for balanced classes, log loss
+            or RMSE.
         student: figure of the student; None in all three if the test part does not have the figure.
         ensemble: figure of the ensemble.
         member: mean figure of single members, each calibrated on its own.
@@ -109,6 +110,15 @@ def undistilled_note(members: int) -> str:
     return (
         f"The run was ended before the distillation was done: this is the ensemble of {_counted(members)}, which "
         "costs in serving what all of them cost."
+    )
+
+
+def failed_note(members: int, error: Exception) -> str:
+    """Returns a note for an ensemble whose student could not be trained."""
+    reason = str(error) or "there was not enough memory."
+    return (
+        f"The distillation failed, so this is the ensemble of {_counted(members)}, which costs in serving what all of "
+        f"them cost. The reason: {reason}"
     )
 
 
@@ -205,7 +215,11 @@ def distilled_figures(
         config: settings of the run.
         learned: number of rows that the student learned from.
     """
-    figure = FIGURES[config.metric] if config.metric else "log_loss" if teacher.table.labels else "rmse"
+    figure: MetricFigure = "log_loss" if teacher.table.labels else "rmse"
+    if config.metric is not None:
+        figure = FIGURES[config.metric]
+    elif config.class_weight == "balanced":
+        figure = "balanced_accuracy"  # balanced classes shift the probabilities on purpose
     alone = [_figure_of_member(teacher, i, rows, config, figure) for i in range(teacher.trained.architecture.members)]
     found = [student.metrics["test"].get(figure), teacher.metrics["test"].get(figure), *alone]
     figures = [float(value) for value in found if value is not None]
@@ -231,6 +245,7 @@ def _figure_of_member(
     answers = answers_of_part(served.inference_network(), rows.x["test"])
     output = rows.architecture.output
     aim: Mapping[str, Any] = {"metric": config.metric, "quantile": config.quantile, "targets": rows.schema.values}
+    aim = {**aim, "is_balanced": config.class_weight == "balanced"}
     found: float | int | None = evaluate(output, answers, rows.y["test"], **aim).get(figure)
     return found
 

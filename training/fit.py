@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from models.errors import ConfigError
+from models.errors import AxonError, ConfigError
 from models.network.config import Task
 from training.budget import TimeBudget, check_planned, level_settings, parse_budget, shown_seconds
 from training.budgeted import budget_note, planned_run
@@ -28,6 +28,7 @@ from training.data.training_table import TrainingTable
 from training.distillation import (
     check_distillation,
     distilled_figures,
+    failed_note,
     in_phase,
     student_config,
     student_differences,
@@ -232,7 +233,8 @@ def fit_table(
             config = run.final()
             facts = {"budget": shown_seconds(budget.seconds)}
             model = fitted_model(table, config, rows, trained, extra_fields=facts)
-            note = budget_note(config, budget, recipe_epochs=asked_config.epochs, rows=len(rows.split.train))
+            epochs, count = asked_config.epochs, len(rows.split.train)
+            note = budget_note(config, budget, trained, recipe_epochs=epochs, rows=count)
             model = replace(model, notes=(*model.notes, note))
         model = replace(model, threads=choice)
     if keep is not None and trained.stopped != "asked":
@@ -292,11 +294,14 @@ def _distilled_model(
     threads: int | None,
     on_threads: Callable[[ThreadChoice], None],
 ) -> FittedModel:
-    """Trains an ensemble and then one network on its answers; returns the ensemble if the run is to end before the end.
+    """Trains an ensemble and then one network on its answers; returns the ensemble if there is no such network.
 
-    The arguments are those of `fit_table`. A student needs the ensemble, so no state is kept from which to resume.
+    The run may be asked to end before the end, and the network may diverge or have no memory. The arguments are those
+    of `fit_table`. A student needs the ensemble, so no state is kept from which to resume.
     """
     # Imported here: torch takes long to import, and only its engine trains ensembles.
+    import torch
+
     from training.engines.device import choose_device
 
     device, epochs = choose_device(device), config.epochs
@@ -314,23 +319,55 @@ def _distilled_model(
     undistilled = replace(teacher, notes=(*teacher.notes, undistilled_note(teacher.trained.architecture.members)))
     if teacher.trained.stopped == "asked" or should_stop():
         return undistilled
+    try:
+        student = _student(
+            teacher,
+            table,
+            config,
+            device=device,
+            on_epoch=in_phase(on_epoch, "distillation", done=teacher.trained.epochs_run, later=0),
+            should_stop=should_stop,
+            threads=threads,
+        )
+    except (AxonError, MemoryError, torch.OutOfMemoryError) as error:  # the ensemble took hours, and is a model
+        return replace(teacher, notes=(*teacher.notes, failed_note(teacher.trained.architecture.members, error)))
+    return undistilled if student is None else student
+
+
+def _student(
+    teacher: FittedModel,
+    table: TrainingTable,
+    config: TrainConfig,
+    *,
+    device: str,
+    on_epoch: OnEpoch,
+    should_stop: ShouldStop,
+    threads: int | None,
+) -> FittedModel | None:
+    """Trains one network on the answers of an ensemble; returns None if the run is to end before the end.
+
+    Args:
+        teacher: the ensemble.
+        table: data of both.
+        config: settings of the run.
+        device: name of the torch device.
+        on_epoch: callback for each epoch.
+        should_stop: callback after each epoch; True ends the run.
+        threads: number of CPU threads; None to apply the rule.
+
+    Raises:
+        DataError, TrainingError: see `fit`.
+    """
     own = student_config(config, len(teacher.split.train))
     rows = prepare(table, own, split=teacher.split)
     choice = thread_choice(rows, own, device=device, asked=threads)
     with limited_threads(choice.number):
         data = taught_matrices(teacher, rows, seed=config.seed)
         if should_stop():
-            return undistilled
-        trained = train(
-            own,
-            rows.architecture,
-            data,
-            device=device,
-            on_epoch=in_phase(on_epoch, "distillation", done=teacher.trained.epochs_run, later=0),
-            should_stop=should_stop,
-        )
+            return None
+        trained = train(own, rows.architecture, data, device=device, on_epoch=on_epoch, should_stop=should_stop)
         if trained.stopped == "asked":
-            return undistilled
+            return None
         # The note on members that diverged.
         student = fitted_model(table, own, rows, replace(trained, verdict=teacher.trained.verdict))
         found = distilled_figures(teacher, student, rows, config, learned=len(data.x))

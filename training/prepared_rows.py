@@ -178,7 +178,7 @@ def _are_numbers(table: TrainingTable) -> str:
 
 
 def check_target(table: TrainingTable, config: TrainConfig) -> None:
-    """Refuses a metric that does not fit the target.
+    """Refuses a metric, or a rule of the best epoch, that does not fit the target.
 
     Raises:
         ConfigError: AUC is asked for any other number of classes than two, a target of counts, durations or amounts
@@ -192,6 +192,11 @@ def check_target(table: TrainingTable, config: TrainConfig) -> None:
         raise ConfigError(
             f"metric auc ranks two classes, and target {table.target_name!r} has {len(table.labels)}: log-loss is the "
             "like for more."
+        )
+    if config.select_by == "auc" and len(table.labels) != 2:
+        raise ConfigError(
+            f"select_by auc ranks two classes, and target {table.target_name!r} has {len(table.labels)}: loss, error "
+            "and balanced-error are for more."
         )
 
 

@@ -78,6 +78,8 @@ def test_impossible_metrics_are_refused(settings, task, message):
 def test_settings_are_checked_before_the_table_is_read():
     check_settings({"metric": "quantile", "quantile": 0.9})
     check_settings({"metric": "auc"})
+    with pytest.raises(ConfigError, match="select_by auc ranks two classes, and target 'species' has 3"):
+        fit("iris", select_by="auc")
     with pytest.raises(ConfigError, match="metric auc ranks two classes, and target 'species' has 3"):
         fit("iris", recipe="default", metric="auc", epochs=1)
 

@@ -304,6 +304,9 @@ def test_an_interrupted_run_within_a_budget_resumes_with_its_plan(tmp_path):
     run = {**SMALL, "epochs": 12, "budget": TimeBudget(seconds=30, begun=0.0, clock=lambda: 0.0)}
     first = fit("iris", **run, keep=ResumeFile(path), on_epoch=seen.append, should_stop=lambda: len(seen) == 4)
     assert first.trained.stopped == "asked"
+    (note,) = [note for note in first.notes if note.startswith("Within the budget of 30s")]
+    assert " 4 of 12 passes" in note
+    assert "--epochs" not in note, "no options repeat a run that was stopped"
     again = fit("iris", **run, keep=ResumeFile(path), resume=True)
     plan = {name: again.checkpoint.training[name] for name in ("members", "epochs", "batch_size")}
     whole = fit("iris", **SMALL, **plan)
@@ -311,6 +314,23 @@ def test_an_interrupted_run_within_a_budget_resumes_with_its_plan(tmp_path):
     for name, tensor in whole.checkpoint.tensors.items():
         np.testing.assert_array_equal(again.checkpoint.tensors[name], tensor)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_patience_ends_tells_the_passes_that_took_place():
+    still = TimeBudget(seconds=30, begun=0.0, clock=lambda: 0.0)
+    model = fit("iris", **SMALL, epochs=60, patience=1, members=1, budget=still)
+    assert model.trained.stopped == "patience"
+    (note,) = [note for note in model.notes if note.startswith("Within the budget of 30s")]
+    assert f" {model.trained.epochs_run} of 60 passes" in note
+    assert "The time was short" not in note
+
+
+@pytest.mark.slow
+def test_baselines_leave_the_report_its_share_of_the_budget(tmp_path):
+    line = ["fit", "iris", "--recipe", "default", "--hidden", "16,16", "--budget", "6s", "--baselines", "--quiet"]
+    main([*line, "--store", str(tmp_path), "--publish", "always"])
+    report = next(tmp_path.glob("**/report.html")).read_text()
+    assert "no time left" not in report
 
 
 def test_the_command_says_what_the_budget_gave(tmp_path, capsys):

@@ -272,6 +272,21 @@ def test_an_interrupt_at_any_time_keeps_the_ensemble(epochs):
     assert any("ended before the distillation was done" in note for note in model.notes)
 
 
+def test_a_student_that_fails_costs_no_ensemble():
+    table, config = read_table(classes(), target="y", settings=RUN | {"epochs": 3, "members": 2, "distill": True})
+
+    def without_memory(epoch):
+        if epoch.phase == "distillation":
+            raise MemoryError
+
+    model = fit_table(table, config, on_epoch=without_memory)
+    ensemble = fit_table(table, dataclasses.replace(config, distill=False))
+    assert model.checkpoint.config == ensemble.checkpoint.config
+    assert model.metrics == ensemble.metrics
+    assert "distilled" not in model.checkpoint.training
+    assert any("The distillation failed" in note and "not enough memory" in note for note in model.notes)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn import metrics as oracle
@@ -12,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from models.columns.dictionary_column import DictionaryColumn
+from training.data.column_choices import ColumnChoices
 from training.fit import fit
 from training.reporting.baselines import compare, raw_matrix
 from training.reporting.comparison import (
@@ -163,6 +165,10 @@ def test_weights_reach_the_baselines():
     plain = compare(model)
     for before, after in zip(plain.baselines, weighted.baselines, strict=True):
         assert before.metrics["test"]["log_loss"] < after.metrics["test"]["log_loss"]
+    # Only the ratios of weights count: penalties have no scale of their own.
+    light = compare(dataclasses.replace(model, table=replace_weight(model.table, heavy / 1e6)))
+    for one, other in zip(weighted.baselines, light.baselines, strict=True):
+        assert one.metrics["test"]["log_loss"] == pytest.approx(other.metrics["test"]["log_loss"], rel=1e-4)
 
 
 def replace_weight(table, weight):
@@ -254,6 +260,23 @@ def test_the_standard_error_of_a_balanced_accuracy_is_that_of_recalls_of_resampl
         parts = [np.flatnonzero(truth == label) for label in (0, 1, 3)]
         draws.append(score(np.concatenate([rng.choice(part, len(part)) for part in parts])))
     assert found.error == pytest.approx(np.std(draws), rel=0.08)
+
+
+def test_code_that_keeps_trees_learns_with_the_weights_of_the_run(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=300), "w": rng.integers(0, 3, 300)})
+    frame["y"] = np.where(frame.x + rng.normal(size=300) > 0, "up", "down")
+    table = fit(frame, target="y", choices=ColumnChoices(weight="w"), epochs=1, hidden_sizes=(4,)).table
+    code = trees_code(table, None).replace("...  # a DataFrame with these columns", "given")
+    code = code.replace(repr(f"{table.name}-trees.joblib"), repr(str(tmp_path / "trees.joblib")))
+    made = {"given": frame}
+    exec(code, made)
+    kept = frame[frame.w > 0].loc[lambda rows: rows.index.repeat(rows.w)]
+    alone = HistGradientBoostingClassifier(random_state=0).fit(kept[["x"]], kept.y)
+    given, of_repeated = made["trees"].predict_proba(frame[["x"]]), alone.predict_proba(frame[["x"]])
+    plain = HistGradientBoostingClassifier(random_state=0).fit(frame[["x"]], frame.y).predict_proba(frame[["x"]])
+    # Rows by their number and by their weight are the same to trees but for the bins and the least rows of a leaf.
+    assert np.abs(given - of_repeated).mean() < 0.5 * np.abs(plain - of_repeated).mean()
 
 
 @pytest.mark.parametrize("library", ["scikit-learn", "LightGBM", "CatBoost"])

@@ -1,5 +1,6 @@
 """The trials of a search for a metric are runs for the metric, and the figure of the metric ranks the trials."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -20,6 +21,7 @@ from training.search.default_spaces import default_space
 from training.search.population.search import search_population
 from training.search.ranking import pruning_measure, ranking_figure
 from training.search.space import FloatRange, SearchSpace
+from training.search.space_text import read_variation
 from training.search.trials.folder import StudyFolder
 from training.sources import read_table
 
@@ -82,6 +84,35 @@ def test_the_winner_is_best_by_the_metric_of_the_answers_it_serves(metric, frame
         assert measure(rows.y == "yes", probabilities[:, 1]) == pytest.approx(result.winner.value, rel=1e-5)
     else:
         assert measure(rows.y, answerer.predict(rows)) == pytest.approx(result.winner.value, rel=1e-5)
+
+
+@pytest.mark.parametrize(("metric", "frame", "figure", "measure", "best"), ORACLES, ids=[case[0] for case in ORACLES])
+def test_rows_count_in_the_ranking_by_their_weights(metric, frame, figure, measure, best):
+    frame = frame().assign(w=lambda rows: np.arange(len(rows)) % 4)  # a quarter of the rows weighs nothing
+    quantile = 0.8 if metric == "quantile" else None
+    run = RUN | {"epochs": 30}
+    choices = dataclasses.replace(SCATTER, weight="w")
+    one = search(
+        frame, target="y", choices=choices, trials=1, settings=run, space=SPACE, metric=metric, quantile=quantile,
+    )  # fmt: skip
+    settings = run | {"metric": metric, "quantile": quantile}
+    table, config = read_table(frame, target="y", choices=choices, settings=settings)
+    rows = frame.iloc[split_of(table, config).validation]
+    # An oracle of whole weights: each row as often as it weighs.
+    rows = rows.loc[rows.index.repeat(rows.w)]
+    answerer = Answerer(one.checkpoint)
+    answers = answerer.predict_proba(rows)[:, 1] if metric in ("auc", "log-loss") else answerer.predict(rows)
+    truth = rows.y == "yes" if metric in ("auc", "log-loss") else rows.y
+    assert one.winner.value == pytest.approx(measure(truth, answers), rel=1e-5)
+    assert one.winner.value != pytest.approx(one.winner.metrics[figure], rel=1e-5)
+
+
+def test_trials_with_balanced_classes_are_ranked_by_balanced_accuracy():
+    result = search(classes(), target="y", trials=2, settings=RUN | {"class_weight": "balanced"}, space=SPACE)
+    assert result.metric == "balanced_accuracy"
+    assert result.winner.value == max(trial.value for trial in result.trials)
+    with pytest.raises(ConfigError, match="class_weight does not vary: it decides how rows count"):
+        read_variation("class_weight=none|balanced")
 
 
 def test_the_trial_of_the_defaults_is_the_run_of_fit_for_the_same_metric():

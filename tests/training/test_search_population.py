@@ -14,6 +14,7 @@ import torch
 
 from models.checkpoint import save_checkpoint
 from models.errors import ConfigError
+from models.model_version import CARD_FILE, REPORT_FILE
 from models.store import Store
 from training.cli import main
 from training.config import resolve
@@ -349,7 +350,9 @@ def test_accuracy_ranks_where_it_is_asked_for_and_time_ends_a_run():
     assert run.best_value == run.values.max()
     ticks = iter(range(100))
     cut = search_population(table, config, members=4, timeout=3, device="cpu", clock=lambda: float(next(ticks)))
-    assert (cut.run.ended, cut.run.epochs) == ("time", 3)
+    assert (cut.run.ended, cut.run.epochs, cut.model.trained.stopped) == ("time", 3, "time")
+    assert any(note.startswith("The time was up after epoch 3;") for note in cut.model.notes)
+    assert cut.model.checkpoint.training["select_by"] == "error"
 
 
 @pytest.mark.parametrize(
@@ -400,12 +403,15 @@ def test_the_command_ranks_plots_and_publishes_the_winner(tmp_path, monkeypatch,
     assert shown == ranking
     assert f"Member {record['winner']['member']} won, as it was after epoch {record['winner']['epoch']}" in out
     published = Store("checkpoints").version("flower", 1)
-    assert published.read_header()["training"]["population"]["every"] == 2
+    training = published.read_header()["training"]
+    assert (training["population"]["every"], training["select_by"]) == (2, "loss")
     plot = Path("searches/flower/population.svg").read_text()
     assert plot.startswith("<?xml")
     assert main([*COMMAND, "--name", "flower", "--json", "--no-publish", "--quiet"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["model"] is None
+    kept = Path(again["kept"])
+    assert {file.name for file in kept.parent.iterdir()} == {kept.name, REPORT_FILE, CARD_FILE}
     assert again["winner"] == record["winner"]
     assert Path("searches/flower/population.svg").read_text() == plot
     assert [entry.versions for entry in Store("checkpoints").entries()] == [(1,)]

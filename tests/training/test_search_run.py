@@ -134,6 +134,26 @@ def test_time_that_is_up_leaves_the_first_trial_as_it_stands():
     assert (only.state, only.is_cut) == ("finished", True)
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_search_cut_off_in_its_first_trial_goes_on_as_if_it_had_not_been(tmp_path, sampler):
+    seen = []
+
+    def go(**how):
+        with StudyFolder(tmp_path, "study") as folder:
+            return search("iris", trials=4, settings=QUICK, space=SPACE, sampler=sampler, folder=folder, **how)
+
+    stopping = Listener(on_epoch=lambda number, epoch: seen.append(epoch.number))
+    cut = go(listener=stopping, should_stop=lambda: len(seen) >= 3)
+    assert (cut.winner.is_cut, cut.winner.epochs) == (True, 3)
+    continued = go()
+    whole = search("iris", trials=4, settings=QUICK, space=SPACE, sampler=sampler)
+    again = [trial for trial in continued.trials if trial.counts]
+    assert [(trial.settings, trial.state, trial.value) for trial in again] == figures(whole)
+    assert (again[0].is_default, continued.winner.value) == (True, whole.winner.value)
+    assert continued.counts() == whole.counts() | {"interrupted": 1}
+    assert [trial.number for trial in continued.ranking()] == [trial.number + 1 for trial in whole.ranking()]
+
+
 def test_a_search_goes_on_to_the_number_asked_for_and_keeps_the_winners_file(tmp_path):
     def go(trials):
         with StudyFolder(tmp_path, "study") as folder:
@@ -323,6 +343,19 @@ def test_a_signal_to_all_processes_ends_them_and_keeps_the_best_so_far(tmp_path,
     states = [state for _, state, _ in recorded(tmp_path)]
     assert states.count("finished") >= 3
     assert set(states) <= {"finished", "pruned", "interrupted"}
+
+
+def test_a_continued_search_that_is_interrupted_says_so_also_if_its_best_was_published_before(tmp_path):
+    with start(tmp_path, *OPTIONS, "--epochs", 200, "--patience", "none", "--trials", 3) as process:
+        out, err = process.communicate(timeout=60)
+    assert out.splitlines()[-1] == "published iris@1", err
+    with start(tmp_path, *OPTIONS, "--epochs", 200, "--patience", "none", "--trials", 100_000) as process:
+        _trial_line(process)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert re.fullmatch(r"published iris@1|kept searches/iris/trial-\d+\.safetensors", out.splitlines()[-1])
+    assert "interrupted" in err
 
 
 @pytest.fixture

@@ -159,6 +159,8 @@ def _run(arguments: argparse.Namespace) -> int:
         with stop.held():  # reading the store may take long, and the model is in memory only
             model = with_task_change(model, open_store(arguments.store))
         findings = _Findings(arguments, errors, model)
+        # Measured here: baselines and questions to the user take time of their own.
+        seconds = budget.left if isinstance(budget, TimeBudget) else None
         outcome = publication.conclude(
             Candidate(
                 checkpoint=model.checkpoint,
@@ -170,7 +172,7 @@ def _run(arguments: argparse.Namespace) -> int:
             ),
             stop,
         )
-        files = _report(errors, model, outcome.place, findings.comparison, budget) if arguments.report else {}
+        files = _report(errors, model, outcome.place, findings.comparison, seconds) if arguments.report else {}
     findings.show()
     if arguments.json:
         _print_json(model, outcome, findings.comparison, files)
@@ -272,10 +274,9 @@ def _report(
     model: FittedModel,
     place: ModelVersion | KeptModel,
     comparison: Comparison | None,
-    budget: TimeBudget | str | None,
+    seconds: float | None,
 ) -> dict[str, Path | str]:
     threads = 1 if model.threads is None else model.threads.number
-    seconds = budget.left if isinstance(budget, TimeBudget) else None
     try:
         with limited_threads(threads):
             return write_report(model, place, comparison, seconds=seconds)

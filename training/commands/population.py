@@ -21,6 +21,7 @@ from training.commands.table import table_of
 from training.engines.engine import Epoch
 from training.errors import PlotError
 from training.interrupt import stopping_on_interrupt
+from training.kept_model import KeptModel
 from training.plotting.plot_file import write_plot
 from training.progress import progress
 from training.report import print_table
@@ -95,8 +96,7 @@ def run_population(arguments: argparse.Namespace) -> int:
         record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()
         text = json.dumps(record, indent=2, allow_nan=False)
         _write_record(errors, result, text, folder.path)
-        if outcome.published is not None:
-            _report(errors, result, outcome.published)
+        _report(errors, result, outcome.place)
     if arguments.json:
         print(text)
     elif not arguments.quiet:
@@ -130,14 +130,14 @@ def _write_record(errors: Console, result: PopulationResult, text: str, path: Pa
         errors.print(f"warning: the record in {path} is incomplete: {error}.", markup=False, soft_wrap=True)
 
 
-def _report(errors: Console, result: PopulationResult, published: ModelVersion) -> None:
+def _report(errors: Console, result: PopulationResult, place: ModelVersion | KeptModel) -> None:
     """Writes the winner's report and card beside its checkpoint."""
     try:
-        write_report(result.model, published)
+        write_report(result.model, place)
     except Exception as error:
-        # Any error: the model is published, so a missing page is no reason to fail.
+        # Any error: the model is on the disk, so a missing page is no reason to fail.
         reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        errors.print(f"warning: {published} has no report: {reason}.", markup=False, soft_wrap=True)
+        errors.print(f"warning: {place} has no report: {reason}.", markup=False, soft_wrap=True)
 
 
 def _tell(result: PopulationResult, path: Path) -> None:

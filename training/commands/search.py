@@ -42,7 +42,7 @@ from training.reporting.restored import restored
 from training.reporting.served import compare_with_served
 from training.search.default_spaces import default_space
 from training.search.machines.storage_address import read_address
-from training.search.ranking import ranking_figure, settings_for
+from training.search.ranking import settings_for, trial_figure
 from training.search.space import Parameter, SearchSpace
 from training.search.space_text import read_space_file, read_variation
 from training.search.trials.display import displayed
@@ -54,6 +54,7 @@ from training.search.trials.search_page import search_page
 from training.search.trials.session import Listener, Progress
 from training.search.trials.strategies import Pruner, Sampler
 from training.search.trials.tables import importance_table, ranking_table, sentences
+from training.search.trials.trial import Trial
 from training.sources import read_table
 from training.task_change import task_change
 from training.terminal import plain_console, say
@@ -182,7 +183,7 @@ def _run(arguments: argparse.Namespace) -> int:
     given = settings_for(chosen, arguments.metric)
     table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))
     space = _space(arguments, config, table.task, fixed=tuple(chosen))
-    figure = ranking_figure(table, config, arguments.metric)
+    figure = trial_figure(table, config, arguments.metric)
     with StudyFolder(arguments.folder, arguments.study or table.name) as folder:
         with stopping_on_interrupt(partial(_tell_stopping, errors)) as stop:
             try:
@@ -272,7 +273,11 @@ def _marking(listener: Listener, stop: StopRequest) -> Listener:
         stop.has_result()
         listener.on_epoch(number, epoch)
 
-    return replace(listener, on_start=on_start, on_epoch=on_epoch)
+    def on_again(winner: Trial) -> None:
+        stop.end_training()  # the winner trained in part is no winner, so a signal ends the process
+        listener.on_again(winner)
+
+    return replace(listener, on_start=on_start, on_epoch=on_epoch, on_again=on_again)
 
 
 def _conclude(
@@ -290,7 +295,8 @@ def _conclude(
     note = folder.path / f"published{own}.json"
     place = {"trial": result.winner.number, "store": _address(arguments.store), "name": result.name}
     if arguments.publish != "never" and (before := _published_before(note, place)) is not None:
-        return Outcome(place=before)
+        was_ended = f"It was interrupted after {len(result.trials)} of {arguments.trials} trials." if stop() else ""
+        return Outcome(place=before, why=was_ended, exit_code=stop.exit_code)
     file = folder.file_of(result.winner.number)
     outcome = publication.conclude(
         Candidate(

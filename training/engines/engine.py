@@ -24,7 +24,7 @@ SELECTION_MEASURES: Mapping[Selection, str] = {
     "auc": "validation_ranking_error",
 }
 
-Stopped = Literal["epochs", "patience", "asked", "converged", "cycled", "diverged"]
+Stopped = Literal["epochs", "patience", "asked", "time", "converged", "cycled", "diverged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,8 @@ class Trained:
         epochs_run: number of epochs trained.
         best_epoch: epoch of the tensors; for an ensemble, the latest of the members' best epochs.
         stopped: reason for the end: `epochs` (all were trained), `patience` (no better epoch for too long), `asked`
-            (a person stopped the run), `diverged`; for a perceptron `converged`, or `cycled`, which never converges.
+            (a person stopped the run), `time` (the limit of a population), `diverged`; for a perceptron `converged`, or
+            `cycled`, which never converges.
         history: measures of each epoch, by name.
         verdict: sentence with information that the numbers do not show, or None.
         diverged: epoch in which the loss of a member was no longer finite, by member, counted from 0. The tensors of

@@ -185,6 +185,8 @@ def _validation_error(one: _Trained, *, by_classes: bool) -> float:
 def _learned_rows(model: FittedModel, split: Split, x: NDArray[np.float64], *, seed: int, threads: int) -> LearnedRows:
     table = model.table
     weight = table.weight
+    if weight is not None:  # as the linear engine does, since the penalty of a linear model has no scale of its own
+        weight = weight / weight[split.train].mean()
     if is_balanced(model.checkpoint.training):
         weight = np.ones(table.rows) if weight is None else weight
         balance = class_balance(table.target[split.train], len(table.labels), weight[split.train])  # (classes,)

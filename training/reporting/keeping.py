@@ -75,10 +75,12 @@ def trees_code(
 
 def _training(table: TrainingTable, estimator: str) -> list[str]:
     """Returns the lines that train the trees, of several targets one estimator for each."""
+    column = table.choices.weight
+    weight = "" if column is None else f", sample_weight=table[{column!r}]"
     if not table.several_targets:
-        return [f"trees = {estimator}", f"trees.fit(features(table), table[{table.target_name!r}])"]
+        return [f"trees = {estimator}", f"trees.fit(features(table), table[{table.target_name!r}]{weight})"]
     names = list(table.several_targets)
-    return [f"trees = {{name: {estimator}.fit(features(table), table[name]) for name in {names!r}}}"]
+    return [f"trees = {{name: {estimator}.fit(features(table), table[name]{weight}) for name in {names!r}}}"]
 
 
 def _answering(table: TrainingTable, trees: str) -> str:

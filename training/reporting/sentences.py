@@ -28,6 +28,7 @@ _STOPPED = {
     "epochs": "all of them were made",
     "patience": "no later epoch was better for so long that the run ended",
     "asked": "the run was stopped by hand",
+    "time": "the time of the run was up",
     "converged": "it converged",
     "cycled": "it went round in a circle",
     "diverged": "it diverged",

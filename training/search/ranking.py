@@ -90,6 +90,20 @@ def ranking_figure(table: TrainingTable, config: TrainConfig, metric: str | None
     return FIGURES[asked]
 
 
+def trial_figure(table: TrainingTable, config: TrainConfig, metric: str | None = None) -> MetricFigure:
+    """Returns the figure that ranks trials: that of `ranking_figure`, but balanced accuracy for balanced classes.
+
+    Balanced classes shift the probabilities on purpose, so that the log loss of the table's rows is no aim of them. The
+    arguments are those of `ranking_figure`.
+
+    Raises:
+        ConfigError: as `ranking_figure` does.
+    """
+    figure = ranking_figure(table, config, metric)
+    is_free = metric is None and config.metric is None and config.engine != "perceptron"
+    return "balanced_accuracy" if is_free and config.class_weight == "balanced" else figure
+
+
 def pruning_measure(figure: MetricFigure, varied: Mapping[str, Any]) -> str:
     """Returns the measure of an epoch by which a pruner compares trials, if the epoch has this measure, else the loss.
 

@@ -19,6 +19,7 @@ _NEVER_VARY = {
     "folds": "by folds other rows validate, so trials that differ in it cannot be compared",
     "portfolio": "it is chosen by folds, and trials have none",
     "distill": "the trials of a search are trained once: fit the settings of the winner with it",
+    "class_weight": "it decides how rows count, so trials that differ in it cannot be compared",
     "metric": "it brings settings of its own: search for one metric at a time",
     "quantile": "answers of different quantiles cannot be compared",
     "epoch_plan": "a budget of time writes it, and the trials of a search have none",

@@ -64,7 +64,7 @@ class Census:
     @property
     def done(self) -> int:
         """The number of ended trials that count."""
-        return sum(trial.state != "interrupted" for trial in self.ended)
+        return sum(trial.counts for trial in self.ended)
 
 
 class SharedRecord(SearchRecord):

@@ -61,7 +61,7 @@ class SharedSession(Session):
     @property
     def trained(self) -> int:
         """The number of trials that this worker has ended and that count."""
-        return sum(trial.number in self._own and trial.state != "interrupted" for trial in self._census.ended)
+        return sum(trial.number in self._own and trial.counts for trial in self._census.ended)
 
     def next(self) -> Point | None:
         """Returns the point to train next; None if there is none at present."""

@@ -17,7 +17,7 @@ from models.store_entry import check_model_name
 from training.config import TrainConfig, resolve_for_table
 from training.data.training_table import TrainingTable
 from training.engines.device import choose_device
-from training.engines.engine import Epoch, Matrices, OnEpoch, ShouldStop, Stopped, Trained
+from training.engines.engine import Epoch, Matrices, OnEpoch, ShouldStop, Trained
 from training.engines.member_rates import MemberRates
 from training.engines.trainer import Trainer
 from training.errors import TrainingError
@@ -115,7 +115,10 @@ def search_population(
             for stage in run.stages()
         ],
     }
-    model = fitted_model(table, config, rows, _trained(run, rows), extra_fields={"population": extra_fields})
+    # Report and calibration follow the rule that has chosen the epoch, which is not that of the recipe.
+    chosen_by: Selection = "error" if chosen == "accuracy" else _OF_SELECTION.get(chosen, "loss")
+    ruled = replace(config, select_by=chosen_by)
+    model = fitted_model(table, ruled, rows, _trained(run, rows), extra_fields={"population": extra_fields})
     model = replace(model, threads=choice)
     return PopulationResult(metric=chosen, every=every, run=run, model=model, seconds=clock() - begin)
 
@@ -312,7 +315,6 @@ def _values(metric: MetricFigure, figures: NDArray[np.float64], spread: float) -
 
 def _trained(run: PopulationRun, rows: PreparedRows) -> Trained:
     """Returns the winner in the form that an engine returns."""
-    stopped: Stopped = "asked" if run.ended == "time" else run.ended
     verdict = None
     if run.ended == "diverged":
         verdict = f"In epoch {run.epochs} no member had a finite loss any more: epoch {run.best_epoch} is kept."
@@ -321,7 +323,7 @@ def _trained(run: PopulationRun, rows: PreparedRows) -> Trained:
         tensors=run.tensors,
         epochs_run=run.epochs,
         best_epoch=run.best_epoch,
-        stopped=stopped,
+        stopped=run.ended,
         history=run.history(),
         verdict=verdict,
     )

@@ -43,6 +43,7 @@ def displayed(console: Console, title: str, metric: MetricFigure) -> Iterator[Li
         on_start=lambda progress: say(start_line(title, progress)),
         on_epoch=on_epoch,
         on_trial=lambda trial, progress: say(trial_line(trial, progress, metric)),
+        on_again=lambda winner: say(again_line(winner)),
     )
 
 
@@ -83,7 +84,10 @@ def _bar(console: Console, title: str, metric: MetricFigure) -> Iterator[Listene
             running.pop(trial.number, None)
             show(progress)
 
-        yield Listener(on_start=on_start, on_epoch=on_epoch, on_trial=on_trial)
+        def on_again(winner: Trial) -> None:
+            console.print(again_line(winner), soft_wrap=True, markup=False, highlight=False)
+
+        yield Listener(on_start=on_start, on_epoch=on_epoch, on_trial=on_trial, on_again=on_again)
 
 
 def start_line(title: str, progress: Progress) -> str:
@@ -109,6 +113,14 @@ def trial_line(trial: Trial, progress: Progress, metric: MetricFigure) -> str:
     left = "" if progress.seconds_left is None or is_last else f", {duration(progress.seconds_left)} left"
     machines = "".join(f", {part}" for part in machine_parts(progress))
     return f"{progress.done}/{progress.of} trial {trial.number}: {what}, {trial.seconds:.1f} s{best}{machines}{left}"
+
+
+def again_line(winner: Trial) -> str:
+    """Returns a line about a winner whose checkpoint is missing, which a signal or the time limit does not prevent."""
+    return (
+        f"trial {winner.number} won, and its checkpoint is not on this machine: it is trained again, for about "
+        f"{duration(winner.seconds)}. Ctrl-C ends this at once; the same command does it then."
+    )
 
 
 def machine_parts(progress: Progress) -> list[str]:

@@ -55,11 +55,11 @@ class SearchResult:
         return ranked(self.trials, self.metric)
 
     def history(self) -> list[tuple[int, float, float]]:
-        """Returns (number, value, best value so far) of each finished trial, by number."""
+        """Returns (number, value, best value so far) of each trial of the ranking, by number."""
         points: list[tuple[int, float, float]] = []
         choose = max if self.metric in HIGHER_IS_BETTER else min
-        for trial in self.trials:
-            if trial.state == "finished" and trial.value is not None:
+        for trial in sorted(self.ranking(), key=lambda trial: trial.number):
+            if trial.value is not None:
                 before = points[-1][2] if points else trial.value
                 points.append((trial.number, trial.value, choose(trial.value, before)))
         return points
@@ -75,7 +75,8 @@ class SearchResult:
 
     def counts(self) -> dict[str, int]:
         """Returns the number of trials in each state."""
-        states = [trial.state for trial in self.trials]
+        ranking = self.ranking()
+        states = ["interrupted" if trial.is_cut and trial not in ranking else trial.state for trial in self.trials]
         return {state: states.count(state) for state in ("finished", "pruned", "failed", "interrupted")}
 
     def publish(self, store: ModelStore | Path | str, name: str | None = None) -> ModelVersion:
@@ -115,10 +116,14 @@ class SearchResult:
 
 
 def ranked(trials: Sequence[Trial], metric: MetricFigure) -> list[Trial]:
-    """Returns the finished trials, the best first; equal trials stay in the order of their numbers."""
+    """Returns the finished trials, the best first; equal trials stay in the order of their numbers.
+
+    A trial that was ended early is among them only if no other has finished.
+    """
     sign = -1 if metric in HIGHER_IS_BETTER else 1
     finished = [trial for trial in trials if trial.state == "finished" and trial.value is not None]
-    return sorted(finished, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+    whole = [trial for trial in finished if not trial.is_cut]
+    return sorted(whole or finished, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
 
 def _record(trial: Trial) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from training.errors import SearchError
 from training.free_cpus import free_cpus
 from training.metrics import MetricFigure
 from training.search.default_spaces import default_space
-from training.search.ranking import aim_of, ranking_figure, settings_for
+from training.search.ranking import aim_of, settings_for, trial_figure
 from training.search.space import SearchSpace, label
 from training.search.trials.folder import CheckpointStore, MemoryCheckpoints, StudyFolder
 from training.search.trials.result import SearchResult
@@ -162,7 +162,7 @@ def search_table(
     if config.distill:
         raise ConfigError("the trials of a search are trained once: fit the winner's settings with --distill.")
     space = space or default_space(config, task=table.task, fixed=fixed)
-    chosen = ranking_figure(table, config, metric)
+    chosen = trial_figure(table, config, metric)
     first = space.nearest(config)
     with contextlib.ExitStack() as stack:
         # Imported here: Optuna imports SQLAlchemy and more, which most commands do not need.
@@ -228,8 +228,8 @@ def search_result(
     notes = [*notes, *setup.table.notes]
     checkpoint = checkpoints.load(winner.number)
     if checkpoint is None:
-        checkpoint = _trained_again(setup, winner)
-        now = checkpoint.metrics["validation"][session.metric]
+        session.listener.on_again(winner)
+        checkpoint, now = _trained_again(setup, winner)
         notes.append(
             f"Trial {winner.number}'s checkpoint was not on this machine: it was trained again, with {session.metric} "
             f"{now:.4g} on the validation part after {winner.value:.4g} before."
@@ -272,7 +272,8 @@ def _winner(session: Session, trials: list[Trial]) -> Trial:
     raise SearchError("the search ended before its first trial did: there is no model.")
 
 
-def _trained_again(setup: TrialSetup, winner: Trial) -> Checkpoint:
+def _trained_again(setup: TrialSetup, winner: Trial) -> tuple[Checkpoint, float]:
+    """Returns checkpoint and figure of the winner from another training."""
     outcome = run_trial(
         setup.table,
         replace(setup.config, **winner.settings),
@@ -282,9 +283,9 @@ def _trained_again(setup: TrialSetup, winner: Trial) -> Checkpoint:
         should_stop=lambda: False,
         threads=setup.threads,
     )
-    if outcome.checkpoint is None:
+    if outcome.checkpoint is None or outcome.value is None:
         raise SearchError(f"trial {winner.number} won, but trained again it came to nothing: {outcome.reason}")
-    return outcome.checkpoint
+    return outcome.checkpoint, outcome.value
 
 
 def identity_of(table: TrainingTable, config: TrainConfig, space: SearchSpace, metric: MetricFigure) -> dict[str, str]:

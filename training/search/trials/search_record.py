@@ -215,7 +215,7 @@ class SearchRecord:
     def _tell(self, number: int, record: Mapping[str, Any]) -> None:
         """Sets the state of an open trial to that of a recorded outcome; to interrupted if none was recorded."""
         match record.get("state"):
-            case "finished":
+            case "finished" if not record.get("is_cut"):  # a training that was cut off has no figure for a sampler
                 self._study.tell(number, record["value"])
             case "pruned":
                 self._study.tell(number, state=TrialState.PRUNED)
@@ -307,7 +307,8 @@ def is_interrupted(trial: FrozenTrial) -> bool:
     """Returns True for a trial that was cut off and does not count."""
     if trial.state != TrialState.FAIL:
         return False
-    return bool(trial.user_attrs.get(ENDED, {"state": "interrupted"})["state"] == "interrupted")
+    record = trial.user_attrs.get(ENDED, {"state": "interrupted"})
+    return bool(record["state"] == "interrupted" or record.get("is_cut"))
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:

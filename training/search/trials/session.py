@@ -46,11 +46,13 @@ class Listener:
         on_start: callback before the first trial, with the progress.
         on_epoch: callback for each epoch of a trial, with the trial's number and the epoch.
         on_trial: callback for each trial that ended, with the trial and the progress.
+        on_again: callback after the last trial, with the winner, if its checkpoint is missing and it is trained again.
     """
 
     on_start: Callable[[Progress], None] = lambda progress: None
     on_epoch: Callable[[int, Epoch], None] = lambda number, epoch: None
     on_trial: Callable[[Trial, Progress], None] = lambda trial, progress: None
+    on_again: Callable[[Trial], None] = lambda winner: None
 
 
 @dataclass(kw_only=True)
@@ -175,7 +177,7 @@ class Session:
             return "finished"
         if number in self._to_prune:
             return "pruned"
-        # Ended by the time limit or by the user: its figure is not comparable, but it is better than no model at all.
+        # Ended by the time limit or by the user: its figure is not comparable, but its model is better than none.
         return "interrupted" if self.best() is not None else "finished"
 
     def _must_end(self) -> bool:
@@ -188,10 +190,10 @@ class Session:
         return True
 
     def _count(self) -> int:
-        return sum(trial.state != "interrupted" for trial in self._known)
+        return sum(trial.counts for trial in self._known)
 
     def _seconds_left(self) -> float | None:
-        taken = [trial.seconds for trial in self._known if trial.state != "interrupted"]
+        taken = [trial.seconds for trial in self._known if trial.counts]
         limit = None if self.timeout is None else max(self.timeout - self.seconds, 0.0)
         if not taken:
             return limit

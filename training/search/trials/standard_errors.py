@@ -13,7 +13,7 @@ from training.metrics import DEVIANCES, MetricFigure, pinball_losses
 
 
 def standard_error(model: FittedModel, figure: MetricFigure) -> float | None:
-    """Returns the standard error of a figure of the validation part; None for figures without a simple one.
+    """Returns the standard error of a figure of the validation part; None without a simple one, or with weights.
 
     RMSE has it by the delta method, ROC AUC by Hanley & McNeil (1982), balanced accuracy from the recall of each class.
 
@@ -22,7 +22,7 @@ def standard_error(model: FittedModel, figure: MetricFigure) -> float | None:
         figure: figure that ranks the trials.
     """
     rows = model.split.validation
-    if figure in ("r2", "f1_macro") or len(rows) < 2:
+    if figure in ("r2", "f1_macro") or len(rows) < 2 or model.table.weight is not None:
         return None
     metrics = model.metrics["validation"]
     if figure == "accuracy":

@@ -72,7 +72,8 @@ def sentences(result: SearchResult) -> list[str]:
         lines.append(f"Trial {winner.number} won: {result.metric} {figure(winner)} on the validation part{beside}.")
     if winner.is_cut:
         lines.append(
-            f"Trial {winner.number} was ended after epoch {winner.epochs}, and counts because no other was done."
+            f"Trial {winner.number} was ended after epoch {winner.epochs}, and won because no other was done. The same "
+            "search, continued, trains it again."
         )
     if near := result.near():
         lines.append(_near(near, winner))

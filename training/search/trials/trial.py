@@ -15,6 +15,7 @@ from training.data.training_table import TrainingTable
 from training.engines.engine import OnEpoch, ShouldStop
 from training.fit import fit_table
 from training.metrics import MetricFigure
+from training.search.trials.ranking_value import ranking_value
 from training.search.trials.standard_errors import standard_error
 
 State = Literal["finished", "pruned", "failed", "interrupted"]
@@ -29,14 +30,15 @@ class Trial:
         state: `finished`; `pruned`, if others were better at the same epoch; `failed`; or `interrupted`: such a trial
             does not count, and is trained again when the study is resumed.
         settings: values of the fields of `TrainConfig` that vary.
-        value: metric on the validation part; None unless the trial finished.
+        value: metric on the validation part, in which rows count by their weights; None unless the trial finished.
         error: standard error of `value` over the rows of the validation part; None if unknown.
-        metrics: all metrics on the validation part.
+        metrics: all metrics on the validation part, in which each row counts once.
         parameters: number of parameters of the network.
         epochs: number of epochs trained.
         seconds: duration of the trial.
         is_default: True for the trial of the defaults, which is the first one.
-        is_cut: True if the trial was ended early and counts as finished because no other trial had finished.
+        is_cut: True if the trial was ended early and is kept because no other trial had finished. A continued search
+            trains its point again.
         reason: reason of a failure.
     """
 
@@ -52,6 +54,11 @@ class Trial:
     is_default: bool = False
     is_cut: bool = False
     reason: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """True if the trial counts towards the number of trials asked for, and is not to be trained again."""
+        return self.state != "interrupted" and not self.is_cut
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +108,7 @@ def run_trial(
     begin = clock()
     try:
         model = fit_table(table, config, device=device, on_epoch=on_epoch, should_stop=should_stop, threads=threads)
-        value = float(model.metrics["validation"][metric])
+        value = ranking_value(model, metric)
         error = standard_error(model, metric)
     except AxonError as refused:
         return Outcome(seconds=clock() - begin, reason=str(refused))
