@@ -89,8 +89,9 @@ class AliasChanges:
             called = self._name if alias == DEFAULT_ALIAS else f"{self._name}@{alias}"
             raise StoreError(f"no version is known that {called} meant before {target_text(self._name, now)}.")
         before = past.pop()
-        self._tables.write_history(alias, past)
+        # The alias first: if the process ends in between, the history ends with what the alias means, which is skipped.
         self._tables.write_aliases({**self._aliases, alias: before})
+        self._tables.write_history(alias, past)
         return now, before
 
     def set_shadow(self, alias: str, shadow: ShadowSetting) -> None:

@@ -34,7 +34,10 @@ from models.errors import BucketError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-CHUNK_BYTES = 4 << 20  # bytes of one request; a slow line gets a whole request through before it times out
+CHUNK_BYTES = 4 << 20  # bytes that one request reads; a slow line gets them through before it times out
+# S3 refuses an upload with a part of less than 5 MiB before its last, and one of more than 10,000 parts.
+_PART_BYTES = 8 << 20
+_MOST_PARTS = 10_000
 _MOST_LISTED = 1_000_000
 _CLIENT: dict[str, Any] = {"connect_timeout": "3s", "read_timeout": "10s", "timeout": "60s"}
 _RETRY: dict[str, Any] = {
@@ -218,7 +221,8 @@ class Objects:
             BucketError: The bucket refuses the write.
         """
         with self._calling():
-            obstore.put(self._backend, key, content, chunk_size=CHUNK_BYTES, max_concurrency=4)
+            part = max(_PART_BYTES, -(-len(content) // _MOST_PARTS))
+            obstore.put(self._backend, key, content, chunk_size=part, max_concurrency=4)
 
     def create(self, key: str, content: bytes) -> bool:
         """Writes a small object if the key is free; returns False for a key that is taken.
