@@ -35,7 +35,8 @@ from models.network.config import MAX_FEATURES, Task
 from models.network.sequence import SequenceConfig, SequenceLayer
 
 _MOST_COLUMNS = 20_000
-_FLOATS, _WHOLE, _STRING = (1, 10, 11), (2, 3, 4, 5, 6, 7, 12, 13, 9), 8
+_BOOL = 9
+_FLOATS, _WHOLE, _STRING = (1, 10, 11), (2, 3, 4, 5, 6, 7, 12, 13, _BOOL), 8
 _NAME = re.compile(r"[^A-Za-z0-9_.-]+", re.ASCII)
 
 
@@ -108,7 +109,8 @@ def read_onnx(
     """
     model = read_model(source)
     inputs = _inputs(model, columns)
-    table = TableColumns([column for given in inputs for column in given.columns], sample)
+    truth = [column for given in inputs if given.element == _BOOL for column in given.columns]
+    table = TableColumns([column for given in inputs for column in given.columns], sample, truth)
     batch = next((given.batch for given in inputs if given.batch is not None), None)
     walk = GraphWalk(model, inputs, Chain(table, batch=batch))
     given_labels = None if labels is None else checked_labels("the labels", list(labels))

@@ -133,13 +133,25 @@ class _Encoding:
 
 
 def unknown_value(values: Sequence[Any]) -> Any:
-    """Returns a value that is not one of the categories, and of their type."""
-    if all(isinstance(value, bool | np.bool_) for value in values) or any(isinstance(value, str) for value in values):
-        return UNKNOWN_TEXT
+    """Returns a value that is not one of the categories, and of their type; a text where the type has no other."""
+    known = {value.item() if isinstance(value, np.generic) else value for value in values}
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
+        return UNKNOWN_TEXT  # also for dates and other objects, which are no categories of Axon's
+    least, most = min(known), max(known)
+    inside = range(int(least), int(most))[: len(known) + 1]
+    candidates = (most + 1, least - 1, 2 * abs(most) + 1, -2 * abs(least) - 1, *inside)
+    # The encoder converts to the type of its categories, in which 255 + 1 may be 0, and 2^24 + 1 be 2^24.
+    dtype = np.array(list(values)).dtype
+    return next((value for value in candidates if value not in known and _is_of(dtype, value)), UNKNOWN_TEXT)
+
+
+def _is_of(dtype: np.dtype[Any], value: float) -> bool:
+    """Returns True if a type has a number exactly."""
     try:
-        return max(values) + 1
-    except TypeError:  # dates and other objects, which are no categories of Axon's
-        return UNKNOWN_TEXT
+        with np.errstate(all="ignore"):
+            return bool(dtype.type(value).item() == value)
+    except (OverflowError, ValueError):
+        return False
 
 
 def is_gap(value: Any) -> bool:

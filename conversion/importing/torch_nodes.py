@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from models.network.sequence import SequenceKind
 
 # A BatchNorm with this eps and a running variance of 1 is `scale·x + shift` to 16 digits.
 _NO_EPS = 1e-16
+_LEAST_DIFFERENCE = 1e-7  # below the rounding of float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +184,12 @@ def _gelu(name: str, module: Any) -> Node:
 
 
 def _softplus(name: str, module: Any) -> Node:
-    # torch gives z itself where beta·z is above the threshold; the difference is below float32 at torch's default
+    # torch gives z itself where beta·z is above the threshold; the difference is below float32 at torch's default, 20.
+    if math.log1p(math.exp(-float(module.threshold))) / float(module.beta) > _LEAST_DIFFERENCE:
+        raise ImportRefused(
+            f"layer {name!r} is a Softplus with threshold {module.threshold:g}, above which it is another function: "
+            "Axon takes the default of 20."
+        )
     return activation_node(name, "softplus", float(module.beta))
 
 

@@ -144,6 +144,18 @@ def test_services_policies_and_budgets_select_the_pods() -> None:
         assert {port["targetPort"] for port in by_kind["Service"]["ports"]} == names
 
 
+@needs_helm
+def test_a_bucket_on_the_usual_port_needs_no_rule_of_the_network_policy(tmp_path: Path) -> None:
+    values: dict[str, Any] = {"store": {"kind": "bucket", "bucket": {"url": "s3://bucket/store"}}}
+    values["extraEnv"] = [{"name": "AWS_ENDPOINT_URL", "value": "https://objects.example.org/"}]
+    egress = rendered_with(values, tmp_path)["NetworkPolicy"]["spec"]["egress"]
+    assert {"ports": [{"port": 443, "protocol": "TCP"}]} in egress
+    # Credentials of a service account come from a link-local address; those of a Secret do not.
+    assert any(block["ipBlock"]["cidr"] == "169.254.169.254/32" for rule in egress for block in rule.get("to", []))
+    values["store"]["bucket"]["secret"] = "credentials"
+    assert not any("to" in rule for rule in rendered_with(values, tmp_path)["NetworkPolicy"]["spec"]["egress"])
+
+
 def rendered_with(values: dict[str, Any], folder: Path) -> dict[str, Manifest]:
     """Returns what the chart renders with some values, by kind."""
     file = folder / "values.yml"
@@ -206,6 +218,17 @@ def test_kserve_gets_the_values_of_pods(tmp_path: Path) -> None:
             "settings.AXON_DRAIN_SECONDS and settings.AXON_SHUTDOWN_SECONDS must be set",
         ),
         ({"store": {"kind": "bucket"}}, "store.bucket.url is empty: name the bucket"),
+        (
+            {"extraEnv": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}]},
+            "which the network policy does not let the pods call. Name it in networkPolicy.egress",
+        ),
+        (
+            {
+                "store": {"kind": "bucket", "bucket": {"url": "s3://bucket/store"}},
+                "extraEnv": [{"name": "AWS_ENDPOINT_URL", "value": "https://minio:9000"}],
+            },
+            "extraEnv has AWS_ENDPOINT_URL https://minio:9000, which the network policy does not let",
+        ),
         ({"workload": "InferenceService"}, "kserve.storageUri is empty: name the store"),
         (
             {"workload": "InferenceService", "kserve": {"storageUri": "s3://a/b"}, "tls": {"secret": "a"}},

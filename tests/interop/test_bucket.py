@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import httpx
+import numpy as np
 import pytest
 from client_environments import client_environment
 from client_runs import interpreter
@@ -21,6 +23,8 @@ from small_models import small_model
 
 from benchmarks.process import free_port
 from models.errors import BucketError, CheckpointError, StoreError
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
 from models.open_store import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +105,16 @@ def test_racing_publishers_get_a_version_each_and_no_alias_is_lost(url):
             loaded = store.load(f"m@a{number}-{one}").checkpoint.tensors
             expected = small_model(10 * number + one).tensors
             assert all((loaded[name] == expected[name]).all() for name in expected)
+
+
+def test_a_large_model_goes_up_in_parts_that_s3_takes(url, tmp_path):
+    large = MLPConfig(layer_sizes=(1, 1000, 2500, 1), output="linear")
+    tensors = NumpyMLP(large, rng=np.random.default_rng(0)).to_tensors()
+    checkpoint = dataclasses.replace(small_model(), config=large, tensors=tensors)
+    assert sum(tensor.nbytes for tensor in tensors.values()) > 10_000_000
+    published = open_store(url).publish("large", checkpoint)
+    loaded = open_store(url, cache=tmp_path / "other").load(str(published)).checkpoint.tensors
+    assert all((loaded[name] == tensor).all() for name, tensor in tensors.items())
 
 
 def test_a_hundred_versions_come_cold_with_one_request_each_and_many_at_a_time(url, proxy, tmp_path, record_property):

@@ -77,6 +77,24 @@ def test_a_deleted_version_is_passed_over(store: Store) -> None:
         store.roll_back("m")
 
 
+def test_a_step_back_that_was_cut_off_is_not_made_twice(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in (1, 2, 3):
+        store.set_alias("m", "default", version)
+
+    def no_space(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for write in ("write_history", "write_aliases"):  # whichever comes second
+        with monkeypatch.context() as patch:
+            patch.setattr(f"models.alias_tables.{write}", no_space)
+            with pytest.raises(StoreError, match="No space left"):
+                store.roll_back("m")
+        if meaning(store) == 3:
+            store.roll_back("m")
+        assert meaning(store) == 2
+        store.set_alias("m", "default", 3)
+
+
 def test_each_alias_has_its_own(store: Store) -> None:
     store.set_alias("m", "production", 1)
     with pytest.raises(StoreError, match="no version is known that m@production meant before m@1"):

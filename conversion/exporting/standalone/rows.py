@@ -95,7 +95,13 @@ def is_column(cells: Any) -> bool:
 def table_of(data: Mapping[Any, Any], names: Sequence[str]) -> ColumnTable:
     """Returns a mapping of columns as a table; columns that the model does not have are ignored."""
     known = RowNames(names)
-    found = {name: cells for key, cells in data.items() if (name := known.find(key)) is not None}
+    found: dict[str, Any] = {}
+    for key, cells in data.items():
+        if (name := known.find(key)) is None:
+            continue
+        if name in found:
+            raise CellError(f"the table has column {name!r} twice.")
+        found[name] = cells
     if lacking := [name for name in names if name not in found]:
         raise CellError(f"the table lacks column {lacking[0]!r}.")
     return ColumnTable(found)

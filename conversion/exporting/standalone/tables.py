@@ -24,12 +24,20 @@ def read_cells(path: str, columns: Sequence[Column]) -> tuple[list[str], list[li
         Names of the file's columns, its rows, and the cells of the model's columns, by name.
     """
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        header, *rows = [row for row in csv.reader(file) if row] or [[]]
+        header, *rows = list(csv.reader(file)) or [[]]
+    # An empty line is no row, unless a row has one cell: then the cell is empty.
+    rows = [row or [""] for row in rows] if len(header) == 1 else [row for row in rows if row]
     for i, row in enumerate(rows):
         if len(row) != len(header):
             raise CellError(f"row {i}: {len(row)} cells, where the first line has {len(header)}.")
     known = RowNames(column.name for column in columns)
-    places = {name: at for at, key in enumerate(header) if (name := known.find(key)) is not None}
+    places: dict[str, int] = {}
+    for at, key in enumerate(header):
+        if (name := known.find(key)) is None:
+            continue
+        if name in places:
+            raise CellError(f"the table has column {name!r} twice.")
+        places[name] = at
     cells: dict[str, list[Any]] = {}
     for column in columns:
         if column.name not in places:

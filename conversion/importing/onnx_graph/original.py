@@ -106,6 +106,8 @@ class Original:
             cells = [_category(cell, values, missing, stands_for_gap, is_text=is_text) for cell in cells]
         if is_text:
             return np.array([str(cell) for cell in cells], dtype=object)
+        if kind.kind == "b":
+            return np.array([category_of(cell) == "true" for cell in cells])
         numbers = np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)
         if kind.kind == "f":
             with np.errstate(over="ignore"):

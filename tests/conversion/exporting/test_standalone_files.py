@@ -44,7 +44,7 @@ from conversion.exporting.standalone_parts import columns_source
 from conversion.exporting.torch_file import torch_source, torch_tensors
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
-from models.columns.column import CategoricalColumn
+from models.columns.column import CategoricalColumn, NumericColumn
 from models.columns.encoding import RowEncoder
 from models.columns.schema import ClassTarget, NumericTarget, ValuesTarget
 from models.errors import RowError
@@ -288,6 +288,16 @@ def test_the_numpy_file_is_a_command_for_tables(name: str, tmp_path: Path) -> No
         assert np.abs(np.array(shares) - wanted.answers).max() < 1e-6
 
 
+def test_an_empty_line_is_a_row_with_a_gap_in_a_table_of_one_column(tmp_path: Path) -> None:
+    one = made((NumericColumn(name="a", mean=0.0, std=1.0, minimum=-2.0, maximum=2.0, missing="mean"),), PRICE, 4)
+    (tmp_path / "model.py").write_text(numpy_source(source(one), "model"), encoding="utf-8")
+    (tmp_path / "table.csv").write_text("a\n1\n\n-1\n")
+    answered = list(csv.DictReader(io.StringIO(run_file(tmp_path / "model.py", "table.csv").stdout)))
+    assert [row["a"] for row in answered] == ["1", "", "-1"]
+    values = [float(next(cell for name, cell in row.items() if name != "a")) for row in answered]
+    assert values == pytest.approx(Answerer(one).predict([[1.0], [None], [-1.0]]), rel=1e-5)
+
+
 def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "model.py"
     path.write_text(numpy_source(source(MODELS["numbers"]), "model"), encoding="utf-8")
@@ -297,6 +307,7 @@ def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
         "a,b\n1,\n": f"error: row 0, column 'b': {missing}.\n",
         "a,c\n1,2\n": "error: the table lacks column 'b'.\n",
         "a,b\n1\n": "error: row 0: 1 cells, where the first line has 2.\n",
+        "a,b, a\n1,2,3\n": "error: the table has column 'a' twice.\n",
     }
     for table, message in cases.items():
         (tmp_path / "table.csv").write_text(table)

@@ -22,6 +22,7 @@ from conversion.importing.imported_model import Disagreement, ImportRefused
 from conversion.importing.onnx_graph.scalar_function import GRID, Form, ScalarFunction, values_of
 from conversion.importing.onnx_model import OnnxModel, read_onnx
 from models.answering import Answerer
+from models.errors import RowError
 
 Written = Sequence[tuple[Any, ...]]  # operator, inputs, output, and attributes if it has some
 
@@ -249,6 +250,20 @@ def test_gaps_filled_by_where_become_columns_that_take_gaps() -> None:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     given = np.array([[np.nan if cell is None else cell for cell in row] for row in rows], dtype=np.float32)
     assert session.run(None, {"x": given})[0][:, 0] == pytest.approx(answers, rel=1e-5)
+
+
+def test_an_input_of_truth_values_takes_nothing_else() -> None:
+    model = model_of(
+        [("Cast", "flag", "number", {"to": 1}), ("MatMul", "number w", "y")],
+        {"w": np.array([[2.0]])},
+        inputs={"flag": (TensorProto.BOOL, (None, 1))},
+    )
+    read = read_onnx(model)
+    assert compared(read) < 1e-6
+    answerer = Answerer(read.imported.checkpoint())
+    assert answerer.predict([[True], [False]]) == pytest.approx([2.0, 0.0], abs=1e-6)
+    with pytest.raises(RowError, match="2 is not a category of this column, which knows 'false', 'true'"):
+        answerer.predict([[2]])
 
 
 def test_flags_made_by_comparison_become_categories() -> None:

@@ -142,6 +142,24 @@ def test_what_scikit_learn_refuses_is_refused(store: Store) -> None:
             imported.predict(changed)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.float32, np.float64])
+@pytest.mark.parametrize("handle_unknown", ["ignore", "error"])
+def test_an_unknown_number_is_unknown_also_beside_the_greatest_of_its_type(
+    store: Store, dtype: Any, handle_unknown: Any
+) -> None:
+    known = [0, {np.uint8: 255, np.int8: 127, np.float32: 2**24, np.float64: 2**53}[dtype]]
+    x = pd.DataFrame({"mask": np.resize(np.array(known, dtype=dtype), len(BUYS))})
+    model = make_pipeline(OneHotEncoder(handle_unknown=handle_unknown), LogisticRegression())
+    imported = published(store, model, x, BUYS)
+    assert_alike(imported, model, x.head(4))
+    other = pd.DataFrame({"mask": np.array([7], dtype=dtype)})
+    if handle_unknown == "ignore":
+        assert_alike(imported, model, other)
+        return
+    with pytest.raises(RowError, match=r"7(\.0)? is not a category of this column"):
+        imported.predict(other)
+
+
 def test_numbers_and_truth_values_can_be_categories(store: Store) -> None:
     steps = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["grade", "member"]))
     model = make_pipeline(steps, LogisticRegression())

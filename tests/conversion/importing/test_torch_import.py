@@ -85,6 +85,13 @@ def test_one_output_has_two_classes_or_a_value(store: Store) -> None:
     np.testing.assert_allclose(published(store, module).predict(ROWS), expected, atol=1e-5 * expected.std(), rtol=0)
 
 
+@pytest.mark.parametrize("threshold", [2, 5])
+def test_a_softplus_with_a_threshold_of_its_own_is_refused(store: Store, threshold: float) -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Softplus(threshold=threshold), nn.Linear(4, 1))
+    with pytest.raises(ImportRefused, match=f"layer '1' is a Softplus with threshold {threshold}"):
+        published(store, module)
+
+
 @pytest.mark.parametrize("last", [nn.Softmax(dim=1), nn.LogSoftmax(dim=-1)])
 def test_probabilities_at_the_end_are_recognised(store: Store, last: nn.Module) -> None:
     module = network()

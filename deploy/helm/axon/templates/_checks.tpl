@@ -29,6 +29,14 @@
 {{- else if and (eq $values.store.kind "bucket") (not $values.store.bucket.url) }}
 {{- fail "store.bucket.url is empty: name the bucket, such as s3://bucket/store, or choose another store.kind." }}
 {{- end }}
+{{- if and (eq $values.workload "Deployment") $values.networkPolicy.enabled (not $values.networkPolicy.egress) }}
+{{- $open := ternary "^https://[^:/]+(:443)?(/|$)" "^$" (eq $values.store.kind "bucket") }}
+{{- range $values.extraEnv }}
+{{- if and (regexMatch "^(OTEL_EXPORTER_OTLP_.*ENDPOINT|AWS_ENDPOINT_URL.*|OTEL_EXPORTER_OTLP_ENDPOINT)$" .name) (.value | default "") (not (regexMatch $open (.value | default ""))) }}
+{{- fail (printf "extraEnv has %s %s, which the network policy does not let the pods call. Name it in networkPolicy.egress, or set networkPolicy.enabled to false." .name .value) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas) }}
 {{- fail (printf "autoscaling.minReplicas (%v) must not exceed autoscaling.maxReplicas (%v)." $values.autoscaling.minReplicas $values.autoscaling.maxReplicas) }}
 {{- end }}
