@@ -270,7 +270,8 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
         target=np.concatenate((train.target, read_same_targets(test, train, train_raw))),
         test_rows=test.rows,
     )
-    equal = equal_rows_of(joint.features, _target_column(joint.target, joint.labels))
+    row_numbers = () if train.equal_rows is None else train.equal_rows.row_numbers
+    equal = equal_rows_of(joint.features, _target_column(joint.target, joint.labels), row_numbers=row_numbers)
     notes += filter(None, [equal_rows_note(equal, choices, test_rows=test.rows, test=test.source)])
     joint = replace(joint, equal_rows=equal, notes=tuple(notes))
     if train.weight is not None and choices.weight is not None:
