@@ -101,7 +101,9 @@ def facts_of(
         )
     counted = described(values)
     if role is not None or name in choices.drop:
-        return ColumnFacts(name=name, role=role or "left out", **counted)  # type: ignore[arg-type]  # a key of roles
+        spelled = column.spellings if role == "group" else None
+        remarks = () if spelled is None else (f"Column {name!r} {spelled}",)
+        return ColumnFacts(name=name, role=role or "left out", **counted, remarks=remarks)  # type: ignore[arg-type]  # a key of roles
     reason = reason_to_drop(values)
     if reason is None or choices.keep_constant:
         twin = first_with_content.setdefault(content_of(values), name)

@@ -147,7 +147,7 @@ class RawColumn:
         return self._table.text or not pa.types.is_dictionary(self.cells.type)
 
     def names(self) -> DictionaryColumn:
-        """Reads the column as names of classes or groups.
+        """Reads the column as names of classes.
 
         Raises:
             DataError: cells of this type cannot be written as names.
@@ -165,7 +165,8 @@ class RawColumn:
         except NoCategory:
             raise DataError(f"{self.called} holds an infinite number, which is no category.") from None
         if pair:
-            self.spellings = f"writes a category in two ways, such as {pair[0]!a} and {pair[1]!a}: it is one."
+            what = "category" if self.role == "column" else self.role
+            self.spellings = f"writes a {what} in two ways, such as {pair[0]!a} and {pair[1]!a}: it is one."
         self.remark_on_gap_names(names.names, names.counts())
         return names
 

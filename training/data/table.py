@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from models.columns.cell_text import is_missing, tidy
 from models.errors import DataError
 from training.data.arrow_types import plain_column
-from training.data.cells import bare_cells, dictionary_encoded
+from training.data.cells import bare_cells, dictionary_encoded, without_null_values
 from training.data.mark_evidence import NO_EVIDENCE, Decision, MarkEvidence, decide, evidence_of
 from training.data.number_texts import Marks
 from training.data.scratch import Scratch, is_view
@@ -63,9 +63,7 @@ class Table:
             raise DataError(f"{self.source} has no columns.")
         if self.rows == 0:
             raise DataError(f"{self.source} has columns but no rows.")
-        columns = {
-            name: cells.dictionary_encode() if _is_string(cells.type) else cells for name, cells in self.columns.items()
-        }
+        columns = {name: _encoded(cells) for name, cells in self.columns.items()}
         object.__setattr__(self, "columns", columns)
 
     @property
@@ -250,6 +248,13 @@ def _array(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
         return column.chunk(0)
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _encoded(cells: pa.Array) -> pa.Array:
+    """Returns texts as a dictionary array whose values are not null, and other cells unchanged."""
+    if pa.types.is_dictionary(cells.type):
+        return without_null_values(cells)
+    return cells.dictionary_encode() if _is_string(cells.type) else cells
 
 
 def _bare(cells: pa.Array, called: str, notes: list[str]) -> pa.Array:
