@@ -98,6 +98,10 @@ class ColumnChoices:
         """All columns that a choice names."""
         return (*self.drop, *self.categorical, *self.numeric, *self.date, *self.date_formats, *self.roles.values())
 
+    def says_kind(self, name: str) -> bool:
+        """Returns True if the choices say the kind of a column."""
+        return any(name in of_kind for of_kind in (self.categorical, self.numeric, self.date, self.date_formats))
+
     def is_feature(self, name: str) -> bool:
         """Returns True if the choices leave a column as a feature."""
         if name == self.time and self.keep_time and name not in (self.weight, self.group):

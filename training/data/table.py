@@ -45,6 +45,7 @@ class Table:
         precedent: table whose columns decide the marks of this table's if its own texts do not.
         locate: function from a row, counted from 0, to its place in words ("line 7").
         read_texts: function that reads the texts of a column again, for columns whose texts are not kept.
+        categorical: columns of numbers that the source declares categories, as pandas' `category` does.
     """
 
     source: str
@@ -57,6 +58,7 @@ class Table:
     precedent: Table | None = None
     locate: Callable[[int], str] = lambda row: f"row {row} (counting from 0)"
     read_texts: Callable[[str], pa.Array] | None = None
+    categorical: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.columns:
@@ -179,6 +181,9 @@ class Table:
     def from_pandas(cls, frame: Any, *, source: str = "the data frame") -> Table:
         """Makes a table from a pandas DataFrame, without the index.
 
+        A column of numbers with the dtype `category` is one of categories, as the user said. In other sources such a
+        type is an encoding that saves memory.
+
         Raises:
             DataError: a reason of `from_arrow`, or a column that mixes types.
         """
@@ -194,7 +199,9 @@ class Table:
             raise DataError(
                 f"{source} has a column of mixed types, or of a type that is not read, {at_fault}: {reason}."
             ) from error
-        return cls.from_arrow(arrow, source=source)
+        table = cls.from_arrow(arrow, source=source)
+        declared = {tidy(name) for name, dtype in zip(names, frame.dtypes, strict=True) if str(dtype) == "category"}
+        return replace(table, categorical=frozenset(name for name in declared if _is_number(table.columns[name].type)))
 
 
 def _is_held(column: Any) -> bool:
@@ -267,6 +274,10 @@ def _bare(cells: pa.Array, called: str, notes: list[str]) -> pa.Array:
         shown = ", ".join(repr(text) for text in texts.dictionary.to_pylist() if text is not None and is_missing(text))
         notes.append(f"{called} has {gaps} cell{'s' if gaps > 1 else ''} that say missing ({shown}): they are gaps.")
     return read
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _is_string(kind: pa.DataType) -> bool:
