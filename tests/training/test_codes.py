@@ -9,6 +9,7 @@ from models.columns.cell_text import category_of
 from models.columns.encoding import RowEncoder
 from training.data.column_choices import ColumnChoices
 from training.data.csv_file import read_csv
+from training.data.inspection import inspect_table
 from training.data.preprocessing import fit_schema
 from training.data.table import Table
 from training.data.understanding import read_training_table
@@ -66,10 +67,12 @@ def test_codes_of_a_target_are_numbers_with_a_note_where_they_are_too_many_for_c
     )
 
 
-def test_codes_of_times_and_weights_are_numbers(read_text):
+def test_codes_of_times_and_weights_are_numbers(read_text, write):
     text = csv_of(["001", "002", "003", "004"])
     assert read_text(text, time="x").time.tolist() == [1, 2, 3, 4]
     assert read_text(text, weight="x").weight.tolist() == [1, 2, 3, 4]
+    inspection = inspect_table(read_csv(write(text, "data.csv")), target="y", choices=ColumnChoices(time="x"))
+    assert [facts.kind for facts in inspection.columns if facts.name == "x"] == ["numeric"]
 
 
 def test_a_file_to_answer_is_read_as_the_training_file_was(read_text, write):
@@ -111,6 +114,12 @@ def test_the_users_choice_goes_before_what_pandas_declares():
     numbers = Table.from_pandas(frame.assign(zip=[5.5, 6, 7, 1067]))
     kept = read_training_table(numbers, name="t", target="y", test=Table.from_pandas(frame))
     assert kept.features["zip"].tolist() == [5.5, 6, 7, 1067, 1067, 80331, 5, 5]
+    by_time = ColumnChoices(time="zip")
+    frame = frame.assign(x=[0.5, 1, 2, 3])
+    timed = read_training_table(Table.from_pandas(frame), name="t", target="y", choices=by_time)
+    assert timed.time.tolist() == [1067, 80331, 5, 5]
+    inspection = inspect_table(Table.from_pandas(frame), target="y", choices=by_time)
+    assert {facts.name: facts.kind for facts in inspection.columns}["zip"] == "numeric"
 
 
 def test_numbers_that_pandas_declares_categories_are_classes():

@@ -79,7 +79,7 @@ def facts_of(
         max_one_hot: greatest number of categories that are one-hot encoded, as for `inspect_table`.
     """
     name, missing = column.name, column.count_missing()
-    role = next((role for role, of in choices.roles.items() if of == name and not choices.is_feature(name)), None)
+    role = choices.role_of(name)
     if missing == len(column) and role is None:
         return ColumnFacts(
             name=name,

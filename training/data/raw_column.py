@@ -84,8 +84,8 @@ class RawColumn:
 
     @property
     def is_declared_categorical(self) -> bool:
-        """True if cells are numbers that the source declares categories."""
-        return self.name in self._table.categorical
+        """True for a feature or target whose cells are numbers that the source declares categories."""
+        return self.role in ("column", "target") and self.name in self._table.categorical
 
     @property
     def is_string(self) -> bool:
