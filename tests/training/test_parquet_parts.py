@@ -202,10 +202,18 @@ def test_a_number_that_floats_of_another_part_would_round_is_refused(tmp_path, n
     write_parts(tmp_path, "account", pa.array([LARGE, number]), pa.array([1.0, None]))
     with pytest.raises(DataError) as refused:
         read_source(tmp_path)
-    assert f"column 'account' of 0.parquet holds {number}, which double" in str(refused.value)
+    assert f"column 'account' of 0.parquet holds {number}, and double, the type" in str(refused.value)
     assert "(Int64 in pandas, which has gaps), or as texts." in str(refused.value)
     write_parts(tmp_path, "account", pa.array([LARGE, -LARGE]), pa.array([1.0, None]))
     assert read_source(tmp_path).columns["account"].to_pylist() == [LARGE, -LARGE, 1.0, None]
+
+
+def test_parts_with_two_columns_of_one_name_are_refused(tmp_path):
+    for i, kind in enumerate((pa.int64(), pa.float64())):
+        twice = pa.table([pa.array([1, 2], kind), pa.array([3, 4], kind), ["a", "b"]], names=["x", "x", "y"])
+        pq.write_table(twice, tmp_path / f"{i}.parquet")
+    with pytest.raises(DataError, match=r"column 'x' stands twice in 0.parquet of "):
+        read_source(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from models.errors import DataError
 from training.data.parquet_file import read_columns
 from training.data.scratch import Scratch
-from training.data.table import Table
+from training.data.table import Table, check_names
 
 PARQUET_SUFFIXES = (".parquet", ".pq", ".parq")
 
@@ -91,6 +91,7 @@ def _read(parts: Sequence[_Part], called: str) -> list[pa.Table]:
     size, scratch = 0, None
     for part in parts:
         read = read_columns(part.path, called=f"{part.called} of {called}", scratch=scratch)
+        check_names(read.column_names, source=f"{part.called} of {called}")
         tables.append(_with_keys(part, read))
         size += read.nbytes
         scratch = scratch or Scratch.for_bytes(size)
@@ -262,7 +263,11 @@ def _concatenated(parts: Sequence[_Part], tables: Sequence[pa.Table], called: st
         if lacking:
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
             notes.append(f"Column {name!r} of {called} is not in {lacking[0]}{more}: its rows have gaps there.")
-    kinds = {name: _common_type([table[name] for table in tables if name in table.column_names]) for name in first}
+    of_names: dict[str, list[pa.ChunkedArray]] = {}
+    for table in tables:
+        for field, cells in zip(table.schema, table.columns, strict=True):
+            of_names.setdefault(field.name, []).append(cells)
+    kinds = {name: _common_type(columns) for name, columns in of_names.items()}
     _check_no_rounding(parts, tables, kinds, called)
     return pa.concat_tables([_cast(table, kinds) for table in tables], promote_options="default")
 
@@ -270,23 +275,23 @@ def _concatenated(parts: Sequence[_Part], tables: Sequence[pa.Table], called: st
 def _check_no_rounding(
     parts: Sequence[_Part], tables: Sequence[pa.Table], kinds: dict[str, pa.DataType], called: str
 ) -> None:
-    """Refuses whole numbers that become floats and that float64 rounds, so that two identifiers may become one.
+    """Refuses whole numbers above 2⁵³ that become floats: rounding could make one identifier of two.
 
     Raises:
         DataError: a part has such a number; the message names the part and the column.
     """
     for part, table in zip(parts, tables, strict=True):
-        for field in table.schema:
+        for field, cells in zip(table.schema, table.columns, strict=True):
             kind = _plain(kinds[field.name])
-            if pa.types.is_floating(kind) and (number := _rounded(table[field.name])) is not None:
+            if pa.types.is_floating(kind) and (number := _beyond_floats(cells)) is not None:
                 raise DataError(
-                    f"{called}: column {field.name!r} of {part.called} holds {number}, which {kind}, the type that "
-                    "suits all parts, would round: write the column as whole numbers in each part (Int64 in pandas, "
-                    "which has gaps), or as texts."
+                    f"{called}: column {field.name!r} of {part.called} holds {number}, and {kind}, the type that suits "
+                    "all parts, rounds numbers above 2⁵³: write the column as whole numbers in each part (Int64 in "
+                    "pandas, which has gaps), or as texts."
                 )
 
 
-def _rounded(cells: pa.ChunkedArray) -> int | None:
+def _beyond_floats(cells: pa.ChunkedArray) -> int | None:
     """Returns a whole number above 2⁵³ among integers or decimals; None if there is none, and for other types."""
     kind = _plain(cells.type)
     if not (pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
