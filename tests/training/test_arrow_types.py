@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from raw_tables import cells, read
 
-from models.errors import AxonError
+from models.errors import AxonError, DataError
 from training.data.column_choices import ColumnChoices
 from training.data.inspection import inspect_table
 from training.data.source import read_source
@@ -197,3 +198,32 @@ def test_what_is_not_a_table_is_refused_by_the_name_of_its_type(source):
 def test_a_record_batch_is_a_table():
     (batch,) = pa.table({"a": [1, 2]}).to_batches()
     assert read_source(batch).columns["a"].to_pylist() == [1, 2]
+
+
+class TestNullsInDictionaries:
+    """Arrow has two forms of a missing cell: no index, and the index of a null value."""
+
+    CELLS = ("a", "b", None, " a", "b", "NA")
+
+    def columns(self, form, chunks):
+        cells = pa.array(self.CELLS * 10)
+        parts = [cells.slice(i * len(cells) // chunks, len(cells) // chunks) for i in range(chunks)]
+        y = pa.chunked_array([part.dictionary_encode(null_encoding=form) for part in parts])
+        return {"x": [i % 17 for i in range(len(cells))], "w": [i % 13 for i in range(len(cells))], "y": y}
+
+    @pytest.mark.parametrize("chunks", [1, 2, 3])
+    def test_both_are_gaps(self, chunks):
+        encoded, masked = (self.columns(form, chunks) for form in ("encode", "mask"))
+        table, like = (read(columns, drop_missing_target=True) for columns in (encoded, masked))
+        assert table.rows == 40
+        assert table.notes == like.notes
+        assert any("has 10 cells that say missing ('NA')" in note for note in table.notes)
+        assert [table.labels[code] for code in table.target] == ["a", "b", "a", "b"] * 10
+        feature, known = ({"y": [1, 2, 3] * 20, "x": columns["y"]} for columns in (encoded, masked))
+        assert cells(read(feature), "x") == cells(read(known), "x") == ["a", "b", None, "a", "b", None] * 10
+        with pytest.raises(DataError, match=r"target 'y' of the table has no value at row 2 .* and 19 more"):
+            read(encoded)
+
+    def test_a_table_made_of_columns_has_one_form(self):
+        y = pa.array(["a", None, "b", None]).dictionary_encode(null_encoding="encode")
+        assert Table(source="t", columns={"y": y}).columns["y"].null_count == 2

@@ -15,7 +15,9 @@ import pytest
 
 from models.errors import DataError
 from models.store import Store
+from training.data.class_labels import read_classes
 from training.data.csv_file import read_csv
+from training.data.raw_column import RawColumn
 from training.data.table import Table
 from training.data.understanding import read_training_table
 from training.fit import fit
@@ -170,3 +172,34 @@ def test_what_is_predicted_is_what_the_frame_holds(labels: list[Any], tmp_path: 
     header = model.publish(Store(tmp_path)).read_header()
     assert typed(header["target"]["labels"]) == typed(sorted(labels))
     assert typed(json.loads(json.dumps(answered))) == typed(answered)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("M\xfcller", "Mu\u0308ller"), ("P 1", "P  1"), ("P 1", "P\xa01"), ("anna", "an\u200bna"), ("\xc5", "\u212b")],
+)
+def test_labels_that_look_alike_are_refused_with_a_row_of_each(one: str, other: str, tmp_path: Path) -> None:
+    table = read_csv(csv_of(tmp_path, [one, "x", other]))
+    with pytest.raises(DataError) as refused:
+        classes_of(table)
+    message = str(refused.value)
+    assert f"{one!a} at line 2" in message
+    assert f"{other!a} at line 4" in message
+    assert message.endswith("write them alike.")
+    train, test = (read_csv(csv_of(tmp_path, [label, "x"], name=f"{i}.csv")) for i, label in enumerate((one, other)))
+    with pytest.raises(DataError) as refused:
+        classes_of(train, test)
+    assert f"class {other!a} at line 2 is none of the training rows', but looks like their {one!a}" in str(
+        refused.value
+    )
+
+
+def test_labels_that_people_tell_apart_are_classes(tmp_path: Path) -> None:
+    labels = ["007x", "7x", "Anna", "anna", "m2", "m\xb2"]
+    assert sorted(classes_of(read_csv(csv_of(tmp_path, labels)))) == sorted(labels)
+
+
+def test_a_row_without_a_name_is_never_given_a_class() -> None:
+    column = RawColumn(Table(source="t", columns={"y": pa.array(["a", "b", None])}), "y", "target")
+    with pytest.raises(ValueError, match="row 2 has no name"):
+        read_classes(column)

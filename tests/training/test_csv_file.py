@@ -7,12 +7,14 @@ import sys
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from models.columns.cell_text import MISSING_TEXTS
 from models.errors import DataError
 from training.data.column_choices import ColumnChoices
 from training.data.csv_file import read_csv
+from training.data.source import read_source
 from training.data.text_column import TextColumn
 from training.data.understanding import read_training_table
 
@@ -151,7 +153,7 @@ def test_long_columns_of_numbers_and_dates_are_held_as_such_and_repeated_texts_o
 
 
 def test_texts_that_were_let_go_are_read_again_where_they_are_wanted(write):
-    codes = [f"{i % 2500:05d}" for i in range(ROWS)]
+    codes = [f"1.1{i % 2500:04d}" for i in range(ROWS)]
     table = read_csv(long_file(write, code=codes, x=[0, 1] * (ROWS // 2)))
     assert str(table.columns["code"].type) == "double"
     choices = ColumnChoices(categorical=("code",))
@@ -160,6 +162,34 @@ def test_texts_that_were_let_go_are_read_again_where_they_are_wanted(write):
     kept = table.select(np.arange(ROWS) % 3 == 0)
     assert kept.with_texts("code").to_pylist() == codes[::3]
     assert kept.locate(1) == "line 5"
+
+
+@pytest.mark.parametrize("distinct", [3, 2500])
+def test_codes_with_zeros_before_them_keep_their_texts(write, tmp_path, distinct):
+    codes = [f"{i % distinct:05d}" for i in range(ROWS)]
+    table = read_csv(long_file(write, code=codes, x=[0, 1] * (ROWS // 2)))
+    understood = read_training_table(table, name="t", target="y")
+    assert understood.features["code"].to_strings().tolist() == codes
+    assert (
+        "Column 'code' holds codes of one width, such as '00000', and is read as names: --numeric code reads them as "
+        "numbers."
+    ) in understood.notes
+    pq.write_table(
+        pa.table({"code": codes, "x": [0, 1] * (ROWS // 2), "y": [0, 1] * (ROWS // 2)}), tmp_path / "t.parquet"
+    )
+    like = read_training_table(read_source(tmp_path / "t.parquet"), name="t", target="y")
+    assert like.fingerprint() == understood.fingerprint()
+    as_numbers = read_training_table(table, name="t", target="y", choices=ColumnChoices(numeric=("code",)))
+    np.testing.assert_array_equal(as_numbers.features["code"], [i % distinct for i in range(ROWS)])
+    assert not any("codes" in note for note in as_numbers.notes)
+
+
+def test_a_code_that_comes_late_makes_codes_of_the_column(write, monkeypatch):
+    monkeypatch.setattr("training.data.csv_file._MIN_BLOCK", 1 << 15)
+    monkeypatch.setattr("training.data.csv_file._COLUMN_BLOCK", 1)
+    codes = [f"{10000 + i // 2}" for i in range(ROWS)] + ["01067"] * 2
+    table = read_training_table(read_csv(long_file(write, code=codes, x=range(ROWS + 2))), name="t", target="y")
+    assert table.features["code"].to_strings().tolist() == codes
 
 
 def test_words_after_many_numbers_make_words_of_the_column():

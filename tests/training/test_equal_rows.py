@@ -292,3 +292,24 @@ def test_inspect_tells_it_and_the_option_that_it_names_works(
     assert main(arguments) == 0
     notes = json.loads(capsys.readouterr().out)["notes"]
     assert any("divided by chance, so that test rows may be known" in note for note in notes)
+
+
+@pytest.mark.parametrize("first", [1, 481, 1001])
+def test_a_row_number_of_the_training_rows_hides_no_copy_in_a_test_file(first: int) -> None:
+    train, test = coins(), pd.concat([coins(times=1).iloc[:30], coins(times=1, rows=50, seed=9)])
+    train.insert(0, "id", np.arange(1, 481))
+    test.insert(0, "id", np.arange(first, first + 80))
+    table = table_of(train, test)
+    copies = test.drop(columns=["id", "y"]).apply(tuple, axis=1).isin(train[["a", "b", "c"]].apply(tuple, axis=1))
+    assert copies.sum() == 30
+    assert any("Equal rows are kept in one part" in note and "(but for 'id')" in note for note in table.notes)
+    assert any(f"{copies.sum()} of 80 rows (37.5%) of later have the same features" in note for note in table.notes)
+    split = split_rows(table, SHARES, rng=np.random.default_rng(0))
+    in_train, in_validation = (
+        set(train.iloc[rows][["a", "b", "c"]].itertuples(index=False, name=None))
+        for rows in (split.train, split.validation)
+    )
+    assert not in_train & in_validation
+    left = table_of(train, test, equal_rows="together")
+    parts = split_rows(left, SHARES, rng=np.random.default_rng(0))
+    assert len(parts.train) + len(parts.validation) == 480 - 4 * 30

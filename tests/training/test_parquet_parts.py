@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.errors import DataError
+from training.data.raw_column import RawColumn
 from training.data.source import read_source
 from training.data.understanding import read_training_table
 from training.sources import model_name
@@ -162,6 +163,67 @@ def test_parts_of_kindred_types_are_one_column(tmp_path, first, second, expected
     pq.write_table(pa.table({"c": first, "y": [0, 1]}), tmp_path / "1.parquet")
     pq.write_table(pa.table({"y": [0, 1], "c": second}), tmp_path / "2.parquet")  # in another order
     assert columns(read_source(tmp_path)) == {"c": expected, "y": [0, 1, 0, 1]}
+
+
+LARGE = 2**53  # float64 holds every whole number up to this one
+EXACT = {
+    "signed and unsigned": (pa.array([LARGE + 1, 5]), pa.array([LARGE, LARGE + 2], pa.uint64())),
+    "unsigned beyond the signed": (pa.array([LARGE + 1, None]), pa.array([2**64 - 1, 2**64 - 2], pa.uint64())),
+    "negative beside unsigned": (pa.array([-LARGE - 1, None]), pa.array([2**64 - 1, 2**64 - 2], pa.uint64())),
+    "decimals of two sizes": (
+        pa.array([Decimal(LARGE + 1), Decimal(1)], pa.decimal128(18, 0)),
+        pa.array([Decimal(LARGE), Decimal(10**19)], pa.decimal128(20, 0)),
+    ),
+    "whole numbers and decimals": (
+        pa.array([LARGE + 1, 1]),
+        pa.array([Decimal("9007199254740992.00"), Decimal("0.25")]),
+    ),
+    "encoded": (pa.array([LARGE + 1, 5]).dictionary_encode(), pa.array([LARGE, 2**63], pa.uint64())),
+}
+
+
+def write_parts(folder, name, first, second):
+    for i, cells in enumerate((first, second)):
+        pq.write_table(pa.table({name: cells, "y": ["a", "b"]}), folder / f"{i}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(("first", "second"), EXACT.values(), ids=EXACT)
+def test_identifiers_of_64_bits_are_not_rounded_where_parts_differ(tmp_path, first, second):
+    table = read_source(write_parts(tmp_path, "account", first, second))
+    identifiers = [*first.to_pylist(), *second.to_pylist()]
+    assert table.columns["account"].to_pylist() == identifiers
+    categories = RawColumn(table, "account").categories()
+    assert len(categories.distinct()) == len(set(identifiers) - {None})
+
+
+@pytest.mark.parametrize("number", [LARGE + 1, -LARGE - 1, 2**62 + 1])
+def test_a_number_that_floats_of_another_part_would_round_is_refused(tmp_path, number):
+    write_parts(tmp_path, "account", pa.array([LARGE, number]), pa.array([1.0, None]))
+    with pytest.raises(DataError) as refused:
+        read_source(tmp_path)
+    assert f"column 'account' of 0.parquet holds {number}, and double, the type" in str(refused.value)
+    assert "(Int64 in pandas, which has gaps), or as texts." in str(refused.value)
+    write_parts(tmp_path, "account", pa.array([LARGE, -LARGE]), pa.array([1.0, None]))
+    assert read_source(tmp_path).columns["account"].to_pylist() == [LARGE, -LARGE, 1.0, None]
+
+
+def test_parts_with_two_columns_of_one_name_are_refused(tmp_path):
+    for i, kind in enumerate((pa.int64(), pa.float64())):
+        twice = pa.table([pa.array([1, 2], kind), pa.array([3, 4], kind), ["a", "b"]], names=["x", "x", "y"])
+        pq.write_table(twice, tmp_path / f"{i}.parquet")
+    with pytest.raises(DataError, match=r"column 'x' stands twice in 0.parquet of "):
+        read_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "keys", [[10**18 + 1, 10**18], [2**63 + 1, 2**63], [10**25 + 1, 10**25], ["1.5", LARGE + 1], [-(2**63), 2**63 - 1]]
+)
+def test_identifiers_in_names_of_folders_stay_different(tmp_path, keys):
+    for key in keys:
+        (tmp_path / f"account={key}").mkdir()
+        FRAME.to_parquet(tmp_path / f"account={key}" / "a.parquet", index=False)
+    assert set(map(str, columns(read_source(tmp_path))["account"])) == set(map(str, keys))
 
 
 def test_parts_that_do_not_go_together_are_refused_and_columns_that_some_lack_are_told(tmp_path):

@@ -10,6 +10,7 @@ from training.cli import build_parser
 from training.commands.table import table_of
 from training.data.column_choices import ColumnChoices
 from training.data.csv_file import read_csv
+from training.data.inspection import inspect_table
 from training.data.understanding import read_training_table
 
 
@@ -62,6 +63,41 @@ class TestRoles:
     def test_roles_that_contradict_each_other_are_refused(self, choices, message):
         with pytest.raises(DataError, match=message):
             ColumnChoices(**choices)
+
+    @pytest.mark.parametrize(
+        "spellings",
+        [
+            ("M\xfcller", "Mu\u0308ller"),
+            ("P 1", "P  1"),
+            ("P 1", "P\xa01"),
+            ("anna", "an\u200bna"),
+            ("10115", "10115.0"),
+            ("TRUE", "true"),
+        ],
+    )
+    def test_a_group_written_in_two_ways_is_one_group_with_a_note(self, write, spellings):
+        text = csv_of([spellings[0], "other", spellings[1]])
+        table = read_csv(write(text, "data.csv"))
+        choices = ColumnChoices(group="x")
+        read_table = read_training_table(table, name="t", target="y", choices=choices)
+        assert read_table.group[0] == read_table.group[2] != read_table.group[1]
+        note = f"Column 'x' writes a group in two ways, such as {spellings[0]!a} and {spellings[1]!a}: it is one."
+        assert note in read_table.notes
+        facts = next(facts for facts in inspect_table(table, target="y", choices=choices).columns if facts.name == "x")
+        assert len(facts.remarks) == 1
+        first, second = (read_csv(write(csv_of([name, f"{name} too"]), f"{i}.csv")) for i, name in enumerate(spellings))
+        with pytest.raises(DataError, match="at line 2 is a group of the training rows too"):
+            read_training_table(first, name="t", target="y", choices=choices, test=second)
+
+    def test_groups_that_people_tell_apart_stay_apart(self, read_text):
+        names = ["007", "7", "Anna", "anna", "m2", "m\xb2", "1.10", "1.1"]
+        table = read_text(csv_of(names), group="x")
+        assert len(set(table.group.tolist())) == len(names)
+        assert not any("two ways" in note for note in table.notes)
+
+    def test_a_cell_that_is_missing_once_it_is_read_names_no_group(self, read_text):
+        with pytest.raises(DataError, match=r"group 'x' of data.csv: 'N\\u200bA' at line 3 names no group: give every"):
+            read_text(csv_of(["u", "N\u200bA", "u"]), group="x")
 
     def test_the_target_has_no_other_role(self):
         with pytest.raises(DataError, match="column 'y' is the target and cannot be the weight too"):

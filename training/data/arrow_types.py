@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from training.data.cells import without_null_values
+
 _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
@@ -40,6 +42,9 @@ def plain_column(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedAr
     if pa.types.is_dictionary(kind) and not _is_text(kind.value_type):
         decoded = [chunk.dictionary_decode() for chunk in column.chunks]
         return plain_column(pa.chunked_array(decoded, kind.value_type), field)
+    if pa.types.is_dictionary(kind) and any(chunk.dictionary.null_count for chunk in column.chunks):
+        column = pa.chunked_array([without_null_values(chunk) for chunk in column.chunks])
+        kind = column.type
     if pa.types.is_string_view(kind):
         return column.cast(pa.large_string()), None
     if pa.types.is_dictionary(kind) and pa.types.is_string_view(kind.value_type):

@@ -50,6 +50,17 @@ def dictionary_encoded(array: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
     return places[codes], values.filter(pa.array(keep))
 
 
+def without_null_values(array: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Returns a dictionary array in which a missing cell has no index, in place of the index of a null value.
+
+    Both are valid Arrow, but `null_count` counts the first kind alone, and dictionaries with nulls cannot be joined.
+    """
+    if not array.dictionary.null_count:
+        return array
+    codes, values = dictionary_encoded(array)
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes == MISSING), values)
+
+
 def dates_in(texts: pa.Array, form: str = ISO) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
     """Reads texts as dates of one form, with or without a time and an offset from UTC.
 

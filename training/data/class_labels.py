@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.columns.cell_text import tidy
 from models.columns.dictionary_column import DictionaryColumn
 from models.columns.labels import GREATEST_INT, LEAST_INT, LabelType, label_text, typed_label
 from models.errors import DataError
@@ -58,7 +59,9 @@ def read_classes(column: RawColumn) -> Classes:
         labels = tuple(sorted(set(texts), key=lambda text: typed_label(text, kind)))
     if len(labels) < 2:
         raise DataError(f"{column.called} has one class only, {labels[0]!r}: there is nothing to tell apart.")
-    return Classes(labels=labels, type=kind, codes=_places(names, texts, labels))
+    codes = _places(names, texts, labels)
+    _check_look_different(column, labels, codes)
+    return Classes(labels=labels, type=kind, codes=codes)
 
 
 def read_same_classes(column: RawColumn, labels: tuple[str, ...], kind: LabelType) -> NDArray[np.int64]:
@@ -74,12 +77,41 @@ def read_same_classes(column: RawColumn, labels: tuple[str, ...], kind: LabelTyp
         codes = np.where(codes < 0, _places(names, names.names, labels), codes)
     if (codes < 0).any():
         row = int((codes < 0).argmax())
-        raise DataError(f"{column.called}: class {names[row]!r} at {column.at(row)} is none of the training rows'.")
+        name = str(names[row])
+        if alike := [label for label in labels if tidy(label) == tidy(name)]:
+            raise DataError(
+                f"{column.called}: class {name!a} at {column.at(row)} is none of the training rows', but looks like "
+                f"their {alike[0]!a}: write both alike."
+            )
+        raise DataError(f"{column.called}: class {name!r} at {column.at(row)} is none of the training rows'.")
     return codes
 
 
+def _check_look_different(column: RawColumn, labels: tuple[str, ...], codes: NDArray[np.int64]) -> None:
+    """Refuses labels that differ only in blanks, invisible characters or composed letters.
+
+    Raises:
+        DataError: two labels look alike, so nobody could tell their answers apart; the message has a row of each.
+    """
+    first: dict[str, int] = {}
+    for place, label in enumerate(labels):
+        other = first.setdefault(tidy(label), place)
+        if other != place:
+            one, two = (column.at(int((codes == code).argmax())) for code in (other, place))
+            raise DataError(
+                f"{column.called} writes a class in two ways, {labels[other]!a} at {one} and {label!a} at {two}, "
+                "which look alike in every answer: write them alike."
+            )
+
+
 def _places(names: DictionaryColumn, texts: tuple[str, ...], labels: tuple[str, ...]) -> NDArray[np.int64]:
-    """Returns `(rows,)` indices of labels, -1 for a text that is not a label; `texts` has one text for each name."""
+    """Returns `(rows,)` indices of labels, -1 for a text that is not a label; `texts` has one text for each name.
+
+    Raises:
+        ValueError: a row has no name, so it has no class.
+    """
+    if names.missing().any():
+        raise ValueError(f"row {int(names.missing().argmax())} has no name: a target must be complete.")
     place = {label: i for i, label in enumerate(labels)}
     return np.array([place.get(text, -1) for text in texts], dtype=np.int64)[names.codes]
 

@@ -79,7 +79,7 @@ def facts_of(
         max_one_hot: greatest number of categories that are one-hot encoded, as for `inspect_table`.
     """
     name, missing = column.name, column.count_missing()
-    role = next((role for role, of in choices.roles.items() if of == name and not choices.is_feature(name)), None)
+    role = choices.role_of(name)
     if missing == len(column) and role is None:
         return ColumnFacts(
             name=name,
@@ -101,7 +101,9 @@ def facts_of(
         )
     counted = described(values)
     if role is not None or name in choices.drop:
-        return ColumnFacts(name=name, role=role or "left out", **counted)  # type: ignore[arg-type]  # a key of roles
+        spelled = column.spellings if role == "group" else None
+        remarks = () if spelled is None else (f"Column {name!r} {spelled}",)
+        return ColumnFacts(name=name, role=role or "left out", **counted, remarks=remarks)  # type: ignore[arg-type]  # a key of roles
     reason = reason_to_drop(values)
     if reason is None or choices.keep_constant:
         twin = first_with_content.setdefault(content_of(values), name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -224,16 +224,21 @@ def _is_one_number(values: Values) -> bool:
     )
 
 
-def equal_rows_of(features: Mapping[str, Values], target: Values) -> EqualRows:
-    """Finds the rows that are equal in all features.
+def equal_rows_of(features: Mapping[str, Values], target: Values, *, row_numbers: Collection[str] = ()) -> EqualRows:
+    """Finds the rows that are equal in all features but row numbers.
 
     Args:
         features: `(rows,)` values by column name.
         target: `(rows,)` categories or float64, or `(rows, targets)` float64.
+        row_numbers: names of columns known to number the rows. Those of two tables joined may begin again in the
+            second, and then no longer look like row numbers.
     """
     hashes = RowHashes(len(target))
     for name, values in features.items():
-        add_feature(hashes, name, values)
+        if name in row_numbers:
+            hashes.skip_row_number(name)
+        else:
+            add_feature(hashes, name, values)
         release_pages()
     return hashes.equal_rows(target)
 

@@ -134,7 +134,8 @@ def inspect_table(
     hashes = RowHashes(table.rows)
     for name in table.columns:
         if name not in targets:
-            facts[name] = facts_of(RawColumn(table, name), choices, leaks, hashes, seen, scaling, max_one_hot)
+            column = RawColumn(table, name, choices.role_of(name) or "column")
+            facts[name] = facts_of(column, choices, leaks, hashes, seen, scaling, max_one_hot)
     if values is not None and leaks is not None:
         equal = hashes.equal_rows(values)
         _add_leaks(facts, leaks, equal)

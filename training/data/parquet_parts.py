@@ -21,16 +21,21 @@ import pyarrow.compute as pc
 from models.errors import DataError
 from training.data.parquet_file import read_columns
 from training.data.scratch import Scratch
-from training.data.table import Table
+from training.data.table import Table, check_names
 
 PARQUET_SUFFIXES = (".parquet", ".pq", ".parq")
 
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,99})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 # Folders that mark formats which keep deleted rows in their files, and list separately which rows are valid.
 _LAKES = {"_delta_log": "a Delta Lake table", ".hoodie": "a Hudi table"}
 _SHOWN = 3  # files in a message
+
+_EXACT = 2**53  # float64 holds every whole number up to this one
+_INTEGERS = {pa.int64(): (-(2**63), 2**63 - 1), pa.uint64(): (0, 2**64 - 1)}
+_DIGITS = 20  # of the greatest whole number of 64 bits
+_MOST_DIGITS = 38  # of a decimal of 128 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +91,7 @@ def _read(parts: Sequence[_Part], called: str) -> list[pa.Table]:
     size, scratch = 0, None
     for part in parts:
         read = read_columns(part.path, called=f"{part.called} of {called}", scratch=scratch)
+        check_names(read.column_names, source=f"{part.called} of {called}")
         tables.append(_with_keys(part, read))
         size += read.nbytes
         scratch = scratch or Scratch.for_bytes(size)
@@ -212,15 +218,26 @@ def _typed_keys(table: pa.Table, parts: Sequence[_Part]) -> pa.Table:
     """Converts the columns of keys to numbers if all values are numbers."""
     for key in parts[0].keys:
         values = [value for part in parts if (value := part.keys[key]) is not None]
-        kind = None
-        if values and all(_WHOLE.fullmatch(value) for value in values):
-            kind = pa.int64()
-        elif values and all(_NUMBER.fullmatch(value) for value in values):
-            kind = pa.float64()
+        kind = _type_of_keys(values)
         if kind is not None and pa.types.is_dictionary(table.schema.field(key).type):
             place = table.column_names.index(key)
             table = table.set_column(place, key, table[key].cast(pa.string()).cast(kind))
     return table
+
+
+def _type_of_keys(values: Sequence[str]) -> pa.DataType | None:
+    """Returns the type of numbers that holds all values of a key as written; None for names, or for no value."""
+    if not values or not all(_NUMBER.fullmatch(value) for value in values):
+        return None
+    if all(_WHOLE.fullmatch(value) for value in values):
+        return _type_of_integers(min(map(int, values)), max(map(int, values)))
+    is_rounded = any(_WHOLE.fullmatch(value) and abs(int(value)) > _EXACT for value in values)
+    return None if is_rounded else pa.float64()
+
+
+def _type_of_integers(least: int, greatest: int) -> pa.DataType | None:
+    """Returns a type of 64 bits that holds all whole numbers of a range; None if there is none."""
+    return next((kind for kind, (low, high) in _INTEGERS.items() if low <= least and greatest <= high), None)
 
 
 def _concatenated(parts: Sequence[_Part], tables: Sequence[pa.Table], called: str, notes: list[str]) -> pa.Table:
@@ -246,15 +263,51 @@ def _concatenated(parts: Sequence[_Part], tables: Sequence[pa.Table], called: st
         if lacking:
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
             notes.append(f"Column {name!r} of {called} is not in {lacking[0]}{more}: its rows have gaps there.")
-    kinds = {
-        name: _common_type([field.type for table in tables for field in table.schema if field.name == name])
-        for name in first
-    }
+    of_names: dict[str, list[pa.ChunkedArray]] = {}
+    for table in tables:
+        for field, cells in zip(table.schema, table.columns, strict=True):
+            of_names.setdefault(field.name, []).append(cells)
+    kinds = {name: _common_type(columns) for name, columns in of_names.items()}
+    _check_no_rounding(parts, tables, kinds, called)
     return pa.concat_tables([_cast(table, kinds) for table in tables], promote_options="default")
 
 
-def _common_type(kinds: Sequence[pa.DataType]) -> pa.DataType:
-    """Returns a type that holds the cells of all given types, which can be joined."""
+def _check_no_rounding(
+    parts: Sequence[_Part], tables: Sequence[pa.Table], kinds: dict[str, pa.DataType], called: str
+) -> None:
+    """Refuses whole numbers above 2⁵³ that become floats: rounding could make one identifier of two.
+
+    Raises:
+        DataError: a part has such a number; the message names the part and the column.
+    """
+    for part, table in zip(parts, tables, strict=True):
+        for field, cells in zip(table.schema, table.columns, strict=True):
+            kind = _plain(kinds[field.name])
+            if pa.types.is_floating(kind) and (number := _beyond_floats(cells)) is not None:
+                raise DataError(
+                    f"{called}: column {field.name!r} of {part.called} holds {number}, and {kind}, the type that suits "
+                    "all parts, rounds numbers above 2⁵³: write the column as whole numbers in each part (Int64 in "
+                    "pandas, which has gaps), or as texts."
+                )
+
+
+def _beyond_floats(cells: pa.ChunkedArray) -> int | None:
+    """Returns a whole number above 2⁵³ among integers or decimals; None if there is none, and for other types."""
+    kind = _plain(cells.type)
+    if not (pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
+        return None
+    return next((int(end) for end in _range(cells) if abs(end) > _EXACT), None)
+
+
+def _range(cells: pa.ChunkedArray) -> tuple[Any, ...]:
+    """Returns the least and the greatest number of a column; nothing for a column of gaps."""
+    ends = pc.min_max(cells.cast(_plain(cells.type)))
+    return tuple(end for end in (ends["min"].as_py(), ends["max"].as_py()) if end is not None)
+
+
+def _common_type(columns: Sequence[pa.ChunkedArray]) -> pa.DataType:
+    """Returns a type that holds the cells of all columns, whose types can be joined."""
+    kinds = [cells.type for cells in columns]
     known = [kind for kind in kinds if not pa.types.is_null(_plain(kind))] or list(kinds)
     if all(kind.equals(known[0]) for kind in known):
         return known[0]
@@ -263,6 +316,14 @@ def _common_type(kinds: Sequence[pa.DataType]) -> pa.DataType:
         return plain[0]
     if all(pa.types.is_integer(kind) and kind != pa.uint64() for kind in plain):
         return pa.int64()
+    if all(pa.types.is_integer(kind) for kind in plain):
+        ends = [end for cells in columns if pa.types.is_integer(_plain(cells.type)) for end in _range(cells)]
+        return _type_of_integers(min(ends, default=0), max(ends, default=0)) or pa.decimal128(_DIGITS, 0)
+    if all(pa.types.is_integer(kind) or pa.types.is_decimal(kind) for kind in plain):
+        scale = max(getattr(kind, "scale", 0) for kind in plain)
+        whole = max(kind.precision - kind.scale if pa.types.is_decimal(kind) else _DIGITS for kind in plain)
+        if scale >= 0 and whole + scale <= _MOST_DIGITS:
+            return pa.decimal128(whole + scale, scale)
     if pa.types.is_timestamp(plain[0]) or pa.types.is_date(plain[0]):
         return pa.timestamp("us", getattr(plain[0], "tz", None))
     return pa.large_string() if _is_text(plain[0]) else pa.float64()

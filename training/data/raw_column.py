@@ -56,6 +56,8 @@ class RawColumn:
         remark: remark on dates, or on numbers that look like dates, to follow the column's name; or None.
         remarks: remarks on how cells were read as numbers, each to follow the column's name.
         looks_numeric: example, set by `numbers`, from a typed table's texts that all look like numbers; or None.
+        code: example, set by `numbers`, of a code with zeros before it (`007`) among a text table's numbers; or None.
+        is_of_codes: True, set by `numbers`, if all cells are codes of one width, which are names, and no dates.
     """
 
     def __init__(self, table: Table, name: str, role: str = "column") -> None:
@@ -69,6 +71,8 @@ class RawColumn:
         self.remark: str | None = None
         self.remarks: list[str] = []
         self.looks_numeric: str | None = None
+        self.code: str | None = None
+        self.is_of_codes = False
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -77,6 +81,11 @@ class RawColumn:
     def is_text(self) -> bool:
         """True if cells are texts that may stand for numbers (CSV)."""
         return self._table.text
+
+    @property
+    def is_declared_categorical(self) -> bool:
+        """True for a feature or target whose cells are numbers that the source declares categories."""
+        return self.role in ("column", "target") and self.name in self._table.categorical
 
     @property
     def is_string(self) -> bool:
@@ -99,7 +108,8 @@ class RawColumn:
         Raises:
             DataError: a cell does not fit the kind, or the type is none of numbers, dates and texts.
         """
-        if self.name in choices.categorical:
+        is_declared = self.is_declared_categorical and not choices.says_kind(self.name)
+        if self.name in choices.categorical or is_declared:
             return self.categories()
         form = choices.date_formats.get(self.name)
         # A kind is not tried if the user chose another one.
@@ -118,6 +128,8 @@ class RawColumn:
                 # In a column of 1 and gaps, serving has to read a 0 as an unknown category, not as a number.
                 is_mark = self.name not in choices.numeric and _is_whole_beside_gaps(numbers)
                 return _categories_of(numbers) if is_mark else numbers
+            if self.is_of_codes:
+                return self.categories()
         dates = self.dates(
             forced=self.name in choices.date or form is not None,
             remedy=f"read the column as names ({typed('--categorical', self.name)})",
@@ -147,7 +159,7 @@ class RawColumn:
         return self._table.text or not pa.types.is_dictionary(self.cells.type)
 
     def names(self) -> DictionaryColumn:
-        """Reads the column as names of classes or groups.
+        """Reads the column as names of classes.
 
         Raises:
             DataError: cells of this type cannot be written as names.
@@ -165,7 +177,8 @@ class RawColumn:
         except NoCategory:
             raise DataError(f"{self.called} holds an infinite number, which is no category.") from None
         if pair:
-            self.spellings = f"writes a category in two ways, such as {pair[0]!a} and {pair[1]!a}: it is one."
+            what = "category" if self.role == "column" else self.role
+            self.spellings = f"writes a {what} in two ways, such as {pair[0]!a} and {pair[1]!a}: it is one."
         self.remark_on_gap_names(names.names, names.counts())
         return names
 
@@ -359,6 +372,7 @@ class RawColumn:
             decision=self._table.decision(self.name),
             delimiter=self._table.delimiter,
             is_target=self.role == "target",
+            is_feature=self.role == "column",
             remarks=self.remarks,
         )
         if not self._table.text and not forced:
@@ -367,7 +381,9 @@ class RawColumn:
             if self.looks_numeric is None and self.share_of_numbers() >= _MANY_NUMBERS:
                 numbers.remark_on_names()
             return None
+        self.code = None if forced else numbers.code()
         values = numbers.read(forced=forced, allow_gaps=allow_gaps, remedy=remedy)
+        self.is_of_codes = numbers.are_codes
         return None if values is None else np.append(values, np.nan)[codes]  # code -1, a gap, takes the last element
 
     def _remark_on_marks(self) -> None:

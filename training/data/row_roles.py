@@ -31,13 +31,20 @@ def read_weight(column: RawColumn) -> NDArray[np.float64]:
 
 
 def read_group(column: RawColumn) -> DictionaryColumn:
-    """Returns `(rows,)` the group of each row.
+    """Returns `(rows,)` the group of each row, by the rule of categories: two spellings of a group are one group.
 
     Raises:
         DataError: a row has no group.
     """
     column.check_complete("give every row a group")
-    return column.names()
+    groups = column.categories()
+    if (is_none := groups.missing()).any():
+        row = int(is_none.argmax())
+        raise DataError(
+            f"{column.called}: {str(column.cells[row].as_py())!a} at {column.at(row)} names no group: give every row "
+            "one."
+        )
+    return groups
 
 
 def read_time(column: RawColumn, choices: ColumnChoices) -> NDArray[Any]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from models.columns.cell_text import is_missing, tidy
 from models.errors import DataError
 from training.data.arrow_types import plain_column
-from training.data.cells import bare_cells, dictionary_encoded
+from training.data.cells import bare_cells, dictionary_encoded, without_null_values
 from training.data.mark_evidence import NO_EVIDENCE, Decision, MarkEvidence, decide, evidence_of
 from training.data.number_texts import Marks
 from training.data.scratch import Scratch, is_view
@@ -45,6 +45,7 @@ class Table:
         precedent: table whose columns decide the marks of this table's if its own texts do not.
         locate: function from a row, counted from 0, to its place in words ("line 7").
         read_texts: function that reads the texts of a column again, for columns whose texts are not kept.
+        categorical: columns of numbers that the source declares categories, as pandas' `category` does.
     """
 
     source: str
@@ -57,15 +58,14 @@ class Table:
     precedent: Table | None = None
     locate: Callable[[int], str] = lambda row: f"row {row} (counting from 0)"
     read_texts: Callable[[str], pa.Array] | None = None
+    categorical: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.columns:
             raise DataError(f"{self.source} has no columns.")
         if self.rows == 0:
             raise DataError(f"{self.source} has columns but no rows.")
-        columns = {
-            name: cells.dictionary_encode() if _is_string(cells.type) else cells for name, cells in self.columns.items()
-        }
+        columns = {name: _encoded(cells) for name, cells in self.columns.items()}
         object.__setattr__(self, "columns", columns)
 
     @property
@@ -181,6 +181,9 @@ class Table:
     def from_pandas(cls, frame: Any, *, source: str = "the data frame") -> Table:
         """Makes a table from a pandas DataFrame, without the index.
 
+        A column of numbers with the dtype `category` is one of categories, as the user said. In other sources such a
+        type is an encoding that saves memory.
+
         Raises:
             DataError: a reason of `from_arrow`, or a column that mixes types.
         """
@@ -196,7 +199,9 @@ class Table:
             raise DataError(
                 f"{source} has a column of mixed types, or of a type that is not read, {at_fault}: {reason}."
             ) from error
-        return cls.from_arrow(arrow, source=source)
+        table = cls.from_arrow(arrow, source=source)
+        declared = {tidy(name) for name, dtype in zip(names, frame.dtypes, strict=True) if str(dtype) == "category"}
+        return replace(table, categorical=frozenset(name for name in declared if _is_number(table.columns[name].type)))
 
 
 def _is_held(column: Any) -> bool:
@@ -252,6 +257,13 @@ def _array(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
+def _encoded(cells: pa.Array) -> pa.Array:
+    """Returns texts as a dictionary array whose values are not null, and other cells unchanged."""
+    if pa.types.is_dictionary(cells.type):
+        return without_null_values(cells)
+    return cells.dictionary_encode() if _is_string(cells.type) else cells
+
+
 def _bare(cells: pa.Array, called: str, notes: list[str]) -> pa.Array:
     """Reads the texts of a typed column as those of a CSV file: no blanks around texts, `NA` and the like missing."""
     if not (pa.types.is_dictionary(cells.type) or _is_string(cells.type)):
@@ -262,6 +274,10 @@ def _bare(cells: pa.Array, called: str, notes: list[str]) -> pa.Array:
         shown = ", ".join(repr(text) for text in texts.dictionary.to_pylist() if text is not None and is_missing(text))
         notes.append(f"{called} has {gaps} cell{'s' if gaps > 1 else ''} that say missing ({shown}): they are gaps.")
     return read
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _is_string(kind: pa.DataType) -> bool:

@@ -15,6 +15,7 @@ from models.errors import DataError
 from models.network.config import Task
 from training.data.class_codes import MAX_NUMBERED_CLASSES, is_numbered_classes
 from training.data.class_labels import Classes, read_classes, read_same_classes
+from training.data.number_texts import code_as_number
 from training.data.raw_column import RawColumn
 from training.data.table import Table
 from training.data.training_table import TrainingTable
@@ -61,6 +62,10 @@ def read_one_of_targets(column: RawColumn, task: Task | None) -> NDArray[np.floa
             f"holds {len(np.unique(numbers))} different whole numbers, which alone would be classes; it is read as "
             "values, as each of several targets is."
         )
+    elif task is None and column.code is not None:
+        column.remarks.append(
+            f"{code_as_number(column.code)}, as each of several targets is; to learn classes, {alone}."
+        )
     return numbers
 
 
@@ -81,10 +86,14 @@ def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, N
         raise DataError(f"task must be classification or regression, got {task!r}.")
     column.check_complete(_COMPLETE)
     numbers = None
+    if task is None and column.is_declared_categorical:
+        task = "classification"
     if task != "classification":
         numbers = _target_numbers(column, task)
     if numbers is not None and (task == "regression" or not is_numbered_classes(numbers)):
         _check_values(column, numbers)
+        if task is None and column.code is not None:
+            column.remarks.append(f"{code_as_number(column.code)}: --task classification reads them as classes.")
         return None, numbers
     classes = read_classes(column)
     column.remark_on_gap_names(classes.labels, np.bincount(classes.codes))

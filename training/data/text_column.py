@@ -17,17 +17,24 @@ from numpy.typing import NDArray
 
 from training.data.cells import bare_texts, dates_in, dictionary_encoded
 from training.data.mark_evidence import NO_EVIDENCE, MarkEvidence, plain_evidence_of
-from training.data.number_texts import plain_numbers_in
+from training.data.number_texts import code_in, plain_numbers_in
 from training.data.scratch import Scratch
 
 _FEW = 1_000  # distinct texts of a block that are always worth keeping
 
 _Reader = Callable[[pa.Array], tuple[NDArray[Any], NDArray[np.bool_]]]
 
+
+def _numbers_without_codes(texts: pa.Array, mark: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Reads numbers of one decimal mark, and none if some are codes with leading zeros, which keep their texts."""
+    values, is_number = plain_numbers_in(texts, mark)
+    return values, is_number if code_in(texts) is None else np.zeros_like(is_number)
+
+
 # Functions that read cells, each with the decimal mark of its numbers; None for dates.
 _READERS: tuple[tuple[_Reader, str | None], ...] = (
-    (lambda texts: plain_numbers_in(texts, "."), "."),
-    (lambda texts: plain_numbers_in(texts, ","), ","),
+    (lambda texts: _numbers_without_codes(texts, "."), "."),
+    (lambda texts: _numbers_without_codes(texts, ","), ","),
     (dates_in, None),
 )
 

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from models.errors import DataError
 from training.data.mark_evidence import Decision, MarkEvidence
 from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps, stands_for_missing
-from training.data.number_texts import PLAIN, Adornments, Marks, adornments_of, numbers_in, plain_numbers_in
+from training.data.number_texts import (
+    PLAIN,
+    Adornments,
+    Marks,
+    adornments_of,
+    are_codes_of_one_width,
+    code_as_number,
+    code_in,
+    numbers_in,
+    plain_numbers_in,
+)
 from training.data.typed_options import typed
 
 # A column of texts with at least this share of numbers is numeric, and its few words are errors; the same for dates.
@@ -42,7 +52,9 @@ class TextNumbers:
         decision: decimal and thousands marks, and the reason for these.
         delimiter: delimiter of the file's cells; None for a table that is not a CSV file.
         is_target: True for the target.
+        is_feature: True for a column to learn from, which holds names if its cells are codes such as `01067`.
         remarks: list to which remarks are appended, as rests of sentences that begin with the column's name.
+        are_codes: True, set by `read`, if the column is not numeric because all texts are codes of one width.
     """
 
     called: str
@@ -54,7 +66,9 @@ class TextNumbers:
     decision: Decision
     delimiter: str | None
     is_target: bool = False
+    is_feature: bool = True
     remarks: list[str] = field(default_factory=list)
+    are_codes: bool = field(default=False, init=False)
 
     def read(self, *, forced: bool, allow_gaps: bool, remedy: str) -> NDArray[np.float64] | None:
         """Returns `(texts,)` values, NaN for a text that stands for missing; None if the column is not numeric.
@@ -80,6 +94,11 @@ class TextNumbers:
             raise self._not_a_number(int(words[0]), numbers, present, remedy)
         if not forced and self._are_all_bracketed(is_number):
             return None
+        if self.is_feature and not forced and (code := self.code()) is not None:
+            self.are_codes = are_codes_of_one_width(self.texts)
+            self._remark_on_codes(code)
+            if self.are_codes:
+                return None
         self._remark_on_reading(values, is_number, remedy)
         if len(words):
             listed = ", ".join(repr(self._text(i)) for i in words[: MAX_MISSING_TEXTS + 1])
@@ -96,9 +115,24 @@ class TextNumbers:
         numbers, rest = (self.texts.filter(pa.array(rows)) for rows in (is_number, ~is_number))
         if not len(numbers) or not all(stands_for_missing(text) for text in rest.to_pylist()):
             return None
-        if pc.any(pc.match_substring_regex(numbers, r"^0\d+$")).as_py():
+        if code_in(numbers) is not None:
             return None
         return str(numbers[0].as_py())
+
+    def code(self) -> str | None:
+        """Returns a text that is a code such as `007` rather than a number; None if there is none."""
+        return code_in(self.texts)
+
+    def _remark_on_codes(self, code: str) -> None:
+        if self.are_codes:
+            option = typed("--numeric", self.name)
+            self.remarks.append(
+                f"holds codes of one width, such as {code[:_SHOWN]!r}, and is read as names: {option} reads them as "
+                "numbers."
+            )
+        else:
+            option = typed("--categorical", self.name)
+            self.remarks.append(f"{code_as_number(code)}: {option} reads them as names.")
 
     def _are_all_bracketed(self, is_number: NDArray[np.bool_]) -> bool:
         """Returns True, and adds a remark, if all numbers are in brackets, which then do not mean a minus sign."""

@@ -92,6 +92,7 @@ def read_training_table(
     )
     roles = {role: RawColumn(table, column, role) for role, column in choices.roles.items()}
     time = _read_time(roles["time"], choices, date_forms, notes) if "time" in roles else None
+    group = _read_group(roles["group"], notes) if "group" in roles else None
     read = TrainingTable(
         name=name,
         features=features,
@@ -102,7 +103,7 @@ def read_training_table(
         target=values,
         choices=choices,
         weight=read_weight(roles["weight"]) if "weight" in roles else None,
-        group=read_group(roles["group"]).codes if "group" in roles else None,
+        group=None if group is None else group.codes,
         time=time,
         date_forms=date_forms,
         notes=tuple(notes),
@@ -118,6 +119,13 @@ def _read_time(column: RawColumn, choices: ColumnChoices, date_forms: dict[str, 
         date_forms[column.name] = column.date_form
         notes += [] if column.remark is None else [f"Column {column.name!r} {column.remark}"]
     return time
+
+
+def _read_group(column: RawColumn, notes: list[str]) -> DictionaryColumn:
+    """Reads the groups of the rows; adds a note on a group with two spellings."""
+    groups = read_group(column)
+    notes += [] if column.spellings is None else [f"Column {column.name!r} {column.spellings}"]
+    return groups
 
 
 def _target_column(values: NDArray[Any], labels: tuple[str, ...]) -> Values:
@@ -270,7 +278,8 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
         target=np.concatenate((train.target, read_same_targets(test, train, train_raw))),
         test_rows=test.rows,
     )
-    equal = equal_rows_of(joint.features, _target_column(joint.target, joint.labels))
+    row_numbers = () if train.equal_rows is None else train.equal_rows.row_numbers
+    equal = equal_rows_of(joint.features, _target_column(joint.target, joint.labels), row_numbers=row_numbers)
     notes += filter(None, [equal_rows_note(equal, choices, test_rows=test.rows, test=test.source)])
     joint = replace(joint, equal_rows=equal, notes=tuple(notes))
     if train.weight is not None and choices.weight is not None:
@@ -284,7 +293,7 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
         joint = replace(joint, time=np.concatenate((train.time, time)))
     if choices.group is not None:
         column = RawColumn(test, choices.group, "group")
-        groups, of_test = read_group(RawColumn(train_raw, choices.group, "group")), read_group(column)
+        groups, of_test = read_group(RawColumn(train_raw, choices.group, "group")), _read_group(column, notes)
         check_groups_apart(groups, of_test, column)
-        joint = replace(joint, group=joined_names(groups, of_test).codes)
+        joint = replace(joint, group=joined_names(groups, of_test).codes, notes=tuple(notes))
     return joint
