@@ -182,7 +182,8 @@ class TrainConfig:
         class_weight: `balanced` to weight rows so that all classes have the same total weight; `none` for no weights.
         drop_categories: share of the cells of categorical columns that training replaces by unknown, so that the
             network learns to answer for new categories; applies only if serving accepts unknown categories.
-        clip_norm: upper bound of the gradient's norm over all parameters; None for no bound.
+        clip_norm: upper bound of the gradient's norm over all parameters, in which a parameter or a member with a
+            learning rate of its own counts times the factor of that rate; None for no bound.
         batch_size: rows per step; None for a power of two near a 32nd of the training rows, from 16 to 1024.
         drop_last: True to leave out the rows that do not fill a batch, different ones in each epoch; False to learn
             from a small last batch.

@@ -57,7 +57,9 @@ def decided(
         "strength": round(strength, 2),
         "shift": [float(f"{s:.7g}") for s in shift],
     }
-    if len(shares) == 2:  # the probability of class 1 before the shift from which on class 1 is answered
+    # The probability of class 1 before the shift from which on class 1 is answered. Each member of an ensemble is
+    # shifted, so that no threshold on the mean of their probabilities decides.
+    if len(shares) == 2 and checkpoint.config.members == 1:
         record["threshold"] = float(f"{1 / (1 + np.exp(shift[1] - shift[0])):.7g}")
     shifted = with_shift(checkpoint, shift)
     return replace(shifted, training={**shifted.training, "decision": record})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from models.distributions.distributions import (
     prediction_names,
 )
 from models.distributions.row_counter import GAPS, RowCounter, rounded
+from training.data.scratch import release_pages
 
 _ROWS_A_BIN = 25  # least number of rows in a bin, so that a bin's share is known to a fifth
 _MAX_ROWS = 50_000  # more rows make no bin better, and sorting them takes longer than training a small model
@@ -46,16 +47,38 @@ def training_distributions(
     rows = len(x)
     columns = schema.columns[:MAX_COLUMNS]
     rng = np.random.default_rng(seed)
+    singletons = _singletons(columns, x)
     x = _some(x, max(_LEAST_ROWS, min(_MAX_ROWS, _MAX_CELLS // len(columns))), rng)
     answers = _some(answers, _MAX_ROWS, rng)
     encoded = (answers - schema.origin).astype(np.float32)
     at, bins = 0, []
-    for column in columns:
-        bins.append(_column_bins(column, x[:, at : at + column.width]))
+    for place, column in enumerate(columns):
+        own = _column_bins(column, x[:, at : at + column.width])
+        bins.append(replace(own, singletons=singletons[place]) if isinstance(own, CategoryCounts) else own)
         at += column.width
     predictions = dict(zip(prediction_names(schema), _prediction_bins(schema, encoded), strict=True))
     empty = Distributions(rows=rows, columns=tuple(bins), predictions=predictions)
     return _filled(empty, schema, x, encoded)
+
+
+def _singletons(columns: Sequence[Column], x: NDArray[np.float32]) -> dict[int, int]:
+    """Returns the number of categories that occur once in all rows, by the place of each column of categories.
+
+    A sample of the rows has many such categories, however often they occur in the table.
+    """
+    places, at = {}, 0
+    for place, column in enumerate(columns):
+        if isinstance(column, CategoricalColumn):
+            places[place] = (column, slice(at, at + column.width))
+        at += column.width
+    totals = {place: np.zeros(len(column.categories), np.int64) for place, (column, _) in places.items()}
+    step = max(1, _MAX_CELLS // max(x.shape[1], 1))
+    for begin in range(0, len(x), step) if places else ():
+        block = x[begin : begin + step]
+        for place, (column, own) in places.items():
+            totals[place] += _category_counts(column, block[:, own])
+        release_pages()
+    return {place: int((counts == 1).sum()) for place, counts in totals.items()}
 
 
 def _some(rows: NDArray[_Float], most: int, rng: np.random.Generator) -> NDArray[_Float]:

@@ -49,7 +49,8 @@ class CategoryCounts:
         categories: positions of the counted categories or classes, ascending.
         counts: number of values of each counted category; then one number for all others, if there are others.
         gaps: number of missing values.
-        singletons: number of categories that occur once. Their share estimates the share of unknown categories.
+        singletons: number of categories that occur once in all rows of training. Their share estimates the share of
+            unknown categories.
     """
 
     categories: tuple[int, ...]

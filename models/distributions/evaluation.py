@@ -256,11 +256,14 @@ def _shares(variable: Variable, training_rows: int, window: Window) -> dict[str,
     if _may_have_gaps(variable):
         shares["gaps"] = _share(window, [variable.end + GAPS], counts.gaps, measured)
     if _may_be_unknown(variable) and isinstance(counts, CategoryCounts):
-        shares["unknown"] = _share(window, [variable.end + UNKNOWN], counts.singletons, measured)
+        # Singletons are those of all rows of training, and the counts may be those of a sample.
+        known = round(training_rows * (1 - counts.gaps / max(measured, 1)))
+        shares["unknown"] = _share(window, [variable.end + UNKNOWN], counts.singletons, known)
     if _has_range(variable):
         # The two ends of m values leave out a share of Beta(2, m - 1) of the values to come.
         places = [variable.end + BELOW, variable.end + ABOVE]
-        shares["out_of_range"] = _share(window, places, 1, training_rows - 1)
+        share = _share(window, places, 1, training_rows - 1)
+        shares["out_of_range"] = replace(share, training=2 / (training_rows + 1))
     return shares
 
 

@@ -143,7 +143,10 @@ class Perceptron:
             raise ConfigError(f"max_epochs must be at least 1, got {max_epochs!r}.")
         rows = self._as_rows(x)  # (rows, in_features)
         classes = _as_classes(y, len(rows))  # (rows,)
-        rate = np.float32(learning_rate)
+        with np.errstate(over="ignore", under="ignore"):
+            rate = np.float32(learning_rate)
+        if not 0 < rate < math.inf:
+            raise ConfigError(f"learning_rate {learning_rate!r} is {rate} as a 32-bit number, as weights are.")
         # Brent's algorithm (Brent 1980, An improved Monte Carlo factorization algorithm): keep one state and replace it
         # at epochs 1, 2, 4, 8, …. That detects any cycle within a small multiple of its length, in constant memory.
         landmark, landmark_epoch = self._state(), 0

@@ -217,6 +217,8 @@ def test_the_threshold_of_one_network_is_that_of_its_honest_probability():
     plain, decided = (fit(frame, target="y", **run, **more) for more in ({}, {"metric": "f1"}))
     rows = frame[["a", "b"]]
     threshold = decided.checkpoint.training["decision"]["threshold"]
+    several = fit(frame, target="y", **run, metric="f1", members=2).checkpoint.training["decision"]
+    assert "threshold" not in several, "a mean of shifted probabilities has none"
     honest = plain.predict_proba(rows)[:, 1]
     clear = np.abs(honest - threshold) > 1e-4
     answers = np.array(decided.predict(rows)) == "yes"

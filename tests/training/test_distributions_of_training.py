@@ -86,6 +86,19 @@ def test_categories_beyond_the_first_are_counted_together() -> None:
     )
 
 
+def test_categories_that_occur_once_are_counted_in_all_rows() -> None:
+    often, once = 3_000, 40
+    names = tuple(f"n{i}" for i in range(often + once))
+    column = CategoricalColumn(name="c", categories=names, unknown="ignore", encoding="index")
+    schema = Schema(columns=(column,), target=LABELS)
+    codes = np.r_[np.repeat(np.arange(often), 20), np.arange(often, often + once)] + 1  # more rows than a sample has
+    x = codes[:, None].astype(np.float32)
+    [counts] = training_distributions(schema, x, np.ones((1, 2), dtype=np.float32), seed=0).columns
+    assert isinstance(counts, CategoryCounts)
+    assert counts.singletons == once
+    assert sum(counts.counts) == 50_000
+
+
 @pytest.mark.slow
 def test_many_columns_and_rows_are_left_out() -> None:
     columns = tuple(numeric(f"x{i}") for i in range(MAX_COLUMNS + 50))

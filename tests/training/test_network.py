@@ -290,3 +290,8 @@ def test_narrow_products_learn_much_the_same_and_are_served_wide():
     for _ in range(5):
         losses = [float(trainer.epoch()) for trainer in (wide, narrow)]
         assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_a_mask_that_drops_nearly_all_keeps_nearly_none():
+    kept = HostMasks(np.zeros(1), seed=0).keep(torch.empty(1, 1000, 1000), 1e-9)
+    assert kept.mean() < 1e-4

@@ -63,13 +63,13 @@ def test_a_row_sees_the_rows_before_it_only():
         assert found[row] == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [0, 1, 1e-4, 1e4])
 def test_the_table_has_means_and_counts_of_the_training_part(weighted):
     frame = shops(500)
-    frame["w"] = np.random.default_rng(1).uniform(0.1, 3, 500)
+    frame["w"] = (weighted or 1) * np.random.default_rng(1).uniform(0.1, 3, 500)
     rows, _, found = statistics_of(frame, **({"weight": "w"} if weighted else {}))
     train = frame.iloc[rows.split.train]
-    weights = train.w if weighted else pd.Series(1.0, train.index)
+    weights = train.w / train.w.mean() if weighted else pd.Series(1.0, train.index)  # only their ratios count
     centred = train.y - np.average(train.y, weights=weights)
     scaled = centred / np.sqrt(np.average(centred**2, weights=weights))
     known = train.shop.notna()

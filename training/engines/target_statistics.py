@@ -76,7 +76,7 @@ def target_statistics(architecture: MLPConfig, data: Matrices, *, seed: int) -> 
         return None
     targets = _target_columns(architecture, data)  # (rows, targets)
     places = _places(inputs, data.x)
-    weight = np.ones(len(targets)) if data.weight is None else data.weight
+    weight = np.ones(len(targets)) if data.weight is None else data.weight / data.weight.mean()
     folds = data.folds
     learned = (
         [np.arange(len(targets))] if folds is None else [np.flatnonzero(folds != fold) for fold in _numbers(folds)]

@@ -51,7 +51,7 @@ EXPLANATIONS: Mapping[str, str] = MappingProxyType(
         "approximation": (
             "A wide enough layer follows any continuous curve. Here it joins points of the curve by straight lines, so "
             "each doubling of the width divides the error by four, once the lines are short compared with the waves. "
-            "Training finds smaller errors with the same width, but without a guarantee."
+            "Training finds smaller greatest errors at some widths and larger ones at others, without a guarantee."
         ),
         "universal": (
             "The theorem says that some wide layer exists. It does not say how wide the layer is, whether gradient "

@@ -56,7 +56,7 @@ class WidthDepthResult(StudyResult):
 
     claim: ClassVar[str] = (
         "Width buys accuracy until there is enough of it, and depth does not make up for too little; parameters are "
-        "(n_in + 1)·n_out summed over the layers, and time goes by layers for one row, by parameters for many."
+        "(n_in + 1)·n_out summed over the layers."
     )
     shapes: tuple[Shape, ...]
 

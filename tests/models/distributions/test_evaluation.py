@@ -236,6 +236,18 @@ def test_gaps_unknown_categories_and_extremes_are_named(
     assert share.p_value < FALSE_ALARMS
 
 
+def test_the_share_to_expect_outside_the_range_is_that_of_rows_to_come(mixed: Mixed) -> None:
+    [number] = [movement for movement in mixed.evaluation().movements if movement.variable.name == "number"]
+    expected = number.shares["out_of_range"].training
+    rng = np.random.default_rng(0)
+    m = mixed.distributions.rows
+    outside = []
+    for _ in range(300):  # of numbers whose distribution nobody knows, the share beyond both ends of m drawn ones
+        drawn = np.sort(rng.random(m))
+        outside.append(drawn[0] + 1 - drawn[-1])
+    assert expected == pytest.approx(np.mean(outside), rel=0.15)
+
+
 def test_a_single_unknown_category_is_no_alarm(mixed: Mixed) -> None:
     assert mixed.evaluation(unknown=0.002).verdict == "no_drift"
 

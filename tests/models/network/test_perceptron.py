@@ -143,7 +143,7 @@ def test_the_verdict_is_a_sentence(history, sentence):
     assert str(history).endswith(".")
 
 
-@pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan")])
+@pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan"), 1e-46, 1e39])
 def test_a_learning_rate_that_cannot_learn_is_refused(rate):
     with pytest.raises(ConfigError, match="learning_rate"):
         Perceptron(2).fit(X, AND, learning_rate=rate)

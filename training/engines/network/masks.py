@@ -97,7 +97,7 @@ class HostMasks:
         """Fills (k, b, w) with ones, and zeros at random; the share of ones is `share`, rounded to 2⁻¹⁶."""
         size = out.numel()
         numbers = self._take(-(-size // _PER_WORD)).view(np.uint16)[:size]
-        np.greater_equal(numbers, np.uint16(round((1 - share) * _STEPS)), out=out.view(-1).numpy())
+        np.greater_equal(numbers, np.uint16(min(round((1 - share) * _STEPS), _STEPS - 1)), out=out.view(-1).numpy())
         return out
 
     def _take(self, count: int) -> NDArray[np.uint64]:
