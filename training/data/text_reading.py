@@ -15,6 +15,7 @@ from models.errors import DataError
 from training.data.cells import dates_in, moments_of, values_of
 from training.data.mark_evidence import given_marks
 from training.data.missing_texts import MissingValues, missing_values
+from training.data.notation import Precedent
 from training.data.number_texts import PLAIN, Marks, numbers_in
 from training.data.table import Table
 
@@ -52,8 +53,13 @@ class TextReading:
             raise DataError(f"decimal and thousands cannot both be {self.decimal!r}.")
 
 
-def read_as(table: Table, reading: TextReading) -> Table:
+def read_as(table: Table, reading: TextReading, precedent: Precedent | None = None) -> Table:
     """Returns a table with the user's marks, in which the values that the user declares missing are null.
+
+    Args:
+        table: table as read from its source.
+        reading: the user's choices.
+        precedent: notation of an earlier table of the same columns; None without one.
 
     Raises:
         DataError: missing values are given for a column that the table does not have.
@@ -61,7 +67,7 @@ def read_as(table: Table, reading: TextReading) -> Table:
     marks = given_marks(reading.decimal, reading.thousands)
     if reading.thousands == "none" and marks is None:
         marks = Marks(decimal=table.most_likely_decimal(), thousands="", neutral=False)
-    table = replace(table, marks=marks)
+    table = replace(table, marks=marks, precedent=precedent or table.precedent)
     missing = missing_values(reading.missing_values, table.columns)
     if not missing:
         return table
