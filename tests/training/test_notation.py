@@ -75,6 +75,30 @@ class TestTestFiles:
         inspected = inspect_table(read_csv(write(train, "train.csv")), target="y", test=plain)
         assert any(note.startswith("Column 'size' of test.csv is read") for note in inspected.notes)
 
+    @pytest.mark.parametrize("role", ["weight", "time"])
+    def test_how_a_weight_and_a_time_are_read_is_noted(self, write, role):
+        texts = [f"{i + 1}.{i:03d}" for i in range(ROWS)]  # 1.000, 2.001, …
+        train = csv(size=range(ROWS), w=texts, y=["a", "b"] * 30)
+        test = csv(size=range(ROWS), w=[f"{100 + i}.{i:03d}" for i in range(ROWS)], y=["a", "b"] * 30)
+        table = read(write, train, test, **{role: "w"})
+        assert any(note.startswith(f"The {role} 'w' is read as numbers: '1.000' is 1,") for note in table.notes)
+        [note] = [note for note in table.test_notes if "'w'" in note]
+        assert note.startswith(
+            f"{role.capitalize()} 'w' of test.csv is read as numbers: '100.000' is 100, where the dot"
+        )
+        assert "as in train.csv" in note
+
+    def test_long_columns_without_their_texts_follow_the_training_file(self, write):
+        rows = 3_000
+        cells = [f"{1 + i % 9}.{i % 1000:03d}" for i in range(rows)]
+        train = csv(";", x=[*POINTED, "1.234.567", ""] * 5, share=PER_CENT * 5 + ["1 %"] * 10, y=["a", "b"] * 155)
+        test = csv(";", x=cells, share=["3 %"] * rows, y=["a", "b"] * (rows // 2))
+        table = read(write, train, test)
+        assert table.features["x"][-rows:].tolist() == [int(cell.replace(".", "")) for cell in cells]
+        plain = csv(";", x=["5"] * rows, share=[f"{i / rows}" for i in range(1, rows + 1)], y=["a", "b"] * (rows // 2))
+        with pytest.raises(DataError, match=r"column 'share' of test\.csv has numbers without a sign \('0\.000333"):
+            read(write, train, plain)
+
     def test_whole_numbers_of_training_decide_nothing(self, write):
         """Expects a refusal of `1.037`, where training had 1037 or less, without any mark."""
         train = csv(";", x=range(ROWS), y=["a", "b"] * 30)

@@ -94,6 +94,9 @@ def read_training_table(
     )
     roles = {role: RawColumn(table, column, role) for role, column in choices.roles.items()}
     time = _read_time(roles["time"], choices, date_forms, notes) if "time" in roles else None
+    weight = read_weight(roles["weight"]) if "weight" in roles else None
+    for column in (one for one in roles.values() if one.name not in features):
+        notes += [f"The {column.role} {column.name!r} {remark}" for remark in column.remarks]
     read = TrainingTable(
         name=name,
         features=features,
@@ -103,7 +106,7 @@ def read_training_table(
         label_type="str" if classes is None else classes.type,
         target=values,
         choices=choices,
-        weight=read_weight(roles["weight"]) if "weight" in roles else None,
+        weight=weight,
         group=read_group(roles["group"]).codes if "group" in roles else None,
         time=time,
         date_forms=date_forms,
