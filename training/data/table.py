@@ -93,10 +93,15 @@ class Table:
 
     def decision(self, name: str) -> Decision:
         """Decides the marks of a column's numbers: by the user's choice, the column's texts, or those of the table."""
+        if name not in self._decisions:
+            self._decisions[name] = self._decide(name)
+        return self._decisions[name]
+
+    def _decide(self, name: str) -> Decision:
         if self.marks is not None:
             return Decision(marks=self.marks)
         own = self.evidence(name)
-        others = ((other, shown) for other, shown in self._evidence.items() if other != name)
+        others = ((other, shown) for other, shown in self._certain.items() if other != name)
         decided = decide(own, others, delimiter=self.delimiter)
         earlier = None if self.precedent is None else self.precedent.of(name).marks
         if self.precedent is None or earlier is None or own.dot or own.comma:
@@ -133,6 +138,18 @@ class Table:
             return False
         dots, commas = shown.dot or shown.open_dot, shown.comma or shown.open_comma
         return not (commas if marks.decimal == "." else dots)
+
+    @cached_property
+    def _decisions(self) -> dict[str, Decision]:
+        """The decisions so far, by column."""
+        return {}
+
+    @cached_property
+    def _certain(self) -> dict[str, MarkEvidence]:
+        """The evidence of the first columns that decide for others: two of each mark, since a column is no other."""
+        dots = [name for name, shown in self._evidence.items() if shown.dot]
+        commas = [name for name, shown in self._evidence.items() if shown.comma]
+        return {name: self._evidence[name] for name in (*dots[:2], *commas[:2])}
 
     @cached_property
     def _evidence(self) -> dict[str, MarkEvidence]:
