@@ -124,5 +124,21 @@ def test_the_section_of_a_checkpoint_holds_what_was_decided():
     precedent = precedent_of(section, source="the training table")
     assert {name: precedent.of(name) for name in notations} == notations
     assert precedent_of(None, source="the training table") is None
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"marks": {"digits": "east"}},
+        {"marks": {"digits": "east"}, "unit": "", "columns": []},
+        {"marks": {"decimal": "", "thousands": ","}, "unit": "", "columns": []},
+        {"marks": {"decimal": 1}, "unit": "", "columns": []},
+        {"marks": None, "unit": 5, "columns": ["a"]},
+        {"marks": None, "unit": "", "columns": 5},
+        {"marks": None, "unit": "", "columns": [["a"]]},
+        "text",
+    ],
+)
+def test_a_section_that_is_not_read_is_refused_in_a_sentence(entry):
     with pytest.raises(DataError, match="upgrade Axon"):
-        precedent_of([{"marks": {"digits": "east"}}], source="the training table")
+        precedent_of([entry], source="the training table")

@@ -110,11 +110,22 @@ def precedent_of(section: Iterable[Mapping[str, Any]] | None, *, source: str) ->
     notations: dict[str, Notation] = {}
     try:
         for entry in section:
-            marks = None if entry["marks"] is None else Marks(**entry["marks"])
-            notations |= dict.fromkeys(entry["columns"], Notation(marks=marks, unit=entry["unit"]))
-    except (KeyError, TypeError) as error:
+            notation = Notation(marks=_marks_of(entry["marks"]), unit=entry["unit"])
+            if not isinstance(notation.unit, str):
+                raise TypeError("unit is not a text")
+            notations |= dict.fromkeys(entry["columns"], notation)
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"the model does not say in a way that this version of Axon reads how {source} wrote its numbers: upgrade "
             "Axon."
         ) from error
     return Precedent(source=source, notations=notations, others=Notation(unit=""))
+
+
+def _marks_of(section: Mapping[str, Any] | None) -> Marks | None:
+    if section is None:
+        return None
+    marks = Marks(**section)
+    if marks.decimal not in (".", ",") or marks.thousands not in (".", ",", "") or not isinstance(marks.neutral, bool):
+        raise ValueError("marks are not valid")
+    return marks
