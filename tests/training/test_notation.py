@@ -124,6 +124,8 @@ def test_the_section_of_a_checkpoint_holds_what_was_decided():
     precedent = precedent_of(section, source="the training table")
     assert {name: precedent.of(name) for name in notations} == notations
     assert precedent_of(None, source="the training table") is None
+    assert notation_section({"a": dots, "c": dots, "typed": Notation(unit="")}) == []
+    assert len(notation_section({"a": dots, "b": shares})) == 2
 
 
 @pytest.mark.parametrize(

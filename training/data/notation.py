@@ -15,6 +15,7 @@ from training.data.number_texts import Marks
 
 _PER_CENT = "%٪％"
 _SHARES = f"{_PER_CENT}‰"
+_USUAL = Marks(decimal=".", thousands=",")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +80,15 @@ def other_unit(called: str, unit: str, cell: str, where: str, earlier: str, sour
 def notation_section(notations: Mapping[str, Notation]) -> list[dict[str, Any]]:
     """Returns notations as JSON types: an object for each notation, with the columns that are written so.
 
-    Columns without marks and units are left out.
+    Columns without marks and units are left out. If all columns have decimal dots and no units, there is no object: a
+    CSV file and a Parquet file of the same numbers give the same checkpoint.
     """
     columns: dict[Notation, list[str]] = {}
     for name, notation in notations.items():
         if notation.marks is not None or notation.unit:
             columns.setdefault(notation, []).append(name)
+    if all(notation.marks == _USUAL and not notation.unit for notation in columns):
+        return []
     return [
         {
             "marks": None if notation.marks is None else asdict(notation.marks),
