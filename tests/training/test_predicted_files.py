@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from axon.import_rows import rows_and_statistics
 from models.store import Store
 from training.cli import main
 from training.data.column_choices import ColumnChoices
@@ -184,3 +185,11 @@ class TestPredictedFiles:
         predictions = predict_table(model.checkpoint, read_csv(write(csv(area=POINTED, city=cities()), "new.csv")))
         np.testing.assert_allclose(predictions.answers, self.expected(model, area=AREAS, city=cities()), rtol=1e-6)
         assert len(predictions.notes) == 1
+
+    def test_the_rows_that_an_import_compares_on_are_read_with_notes(self, trained, write):
+        model, _ = trained(csv(area=AREAS, city=cities(), rent=rents()))
+        path = write(csv(area=["?", *POINTED[1:]], city=cities()), "rows.csv")
+        notes: list[str] = []
+        _, statistics = rows_and_statistics(str(path), model.checkpoint.schema.columns, notes)
+        assert statistics["area"].minimum == AREAS[1] / 1000
+        assert [note.split(" is read")[0] for note in notes] == ["Column 'area' of rows.csv"] * 2
