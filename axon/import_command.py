@@ -180,7 +180,10 @@ def _read(arguments: argparse.Namespace) -> tuple[OnnxModel, list[Any] | None]:
         return model, None
     from axon.import_rows import rows_and_statistics
 
-    rows, statistics = rows_and_statistics(arguments.rows, model.imported.schema.columns)
+    notes: list[str] = []
+    rows, statistics = rows_and_statistics(arguments.rows, model.imported.schema.columns, notes)
+    for note in notes:
+        sys.stderr.write(f"{note}\n")
     return read_onnx(arguments.file, **told, sample=statistics), rows
 
 

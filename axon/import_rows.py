@@ -14,17 +14,20 @@ from training.data.source import read_source
 from training.predictions import read_columns
 
 
-def rows_and_statistics(source: str, columns: Sequence[Column]) -> tuple[list[list[Any]], dict[str, NumberStatistics]]:
+def rows_and_statistics(
+    source: str, columns: Sequence[Column], notes: list[str]
+) -> tuple[list[list[Any]], dict[str, NumberStatistics]]:
     """Reads the rows of a table, and computes the statistics of its columns of numbers.
 
     Args:
         source: path of a CSV or Parquet file.
         columns: columns of the model, in order; other columns of the table are ignored.
+        notes: list to which notes on how cells are read are appended.
 
     Raises:
         DataError: The table cannot be read, or lacks a column.
     """
-    values = read_columns(columns, read_source(source))
+    values = read_columns(columns, read_source(source), notes)
     statistics: dict[str, NumberStatistics] = {}
     cells: list[list[Any]] = []
     for name, column in values.items():

@@ -80,13 +80,14 @@ def _count(text: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     from training.commands.predict import table_of, write_answers, writer_of
-    from training.predictions import Predictions, read_columns
+    from training.predictions import Predictions, read_columns, training_notation
 
     write = writer_of(arguments.out)
     with _client(arguments) as client:
-        schema, reference = _model(client, arguments.model)
-        table = table_of(arguments)
-        rows = _arrow(read_columns(schema.columns, table))
+        schema, data, reference = _model(client, arguments.model)
+        table = table_of(arguments, training_notation(data))
+        notes: list[str] = []
+        rows = _arrow(read_columns(schema.columns, table, notes))
         with _progress(table.source) as progress:
             answer = _ask(client, rows, reference, table, progress, arguments)
     predictions = Predictions(
@@ -97,6 +98,7 @@ def _run(arguments: argparse.Namespace) -> None:
         intervals=answer.intervals,
         sets=answer.sets,
         targets=answer.targets,
+        notes=tuple(notes),
     )
     write_answers(arguments, table, predictions, write)
 
@@ -123,8 +125,8 @@ def _key(file: Path | None, environment: Mapping[str, str] = os.environ) -> str 
         raise ConfigError(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not a text'}.") from None
 
 
-def _model(client: Client, reference: str | None) -> tuple[Any, str]:
-    """Returns the schema of a model, and the reference of the version.
+def _model(client: Client, reference: str | None) -> tuple[Any, Mapping[str, Any], str]:
+    """Returns the schema of a model, its section on the data, and the reference of the version.
 
     Raises:
         ConfigError: no model is named, and the server has several or none.
@@ -138,7 +140,7 @@ def _model(client: Client, reference: str | None) -> tuple[Any, str]:
         (reference,) = names
     detail = client.model(reference)
     schema = Schema.from_dict(cast(dict[str, Any], detail))
-    return schema, f"{detail['name']}@{detail['version']}"
+    return schema, detail["data"], f"{detail['name']}@{detail['version']}"
 
 
 def _arrow(values: Mapping[str, Values]) -> pa.Table:

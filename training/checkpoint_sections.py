@@ -12,6 +12,7 @@ from models.explaining.background import MOST_BACKGROUND_ROWS
 from training.config import DECIDED_METRICS, TrainConfig
 from training.data.equal_rows import UNNOTED_ROWS, equal_rows_note, shown_share
 from training.data.listed_names import listed_names
+from training.data.notation import notation_section
 from training.data.preprocessing import columns_without_effect, unseen_categories
 from training.data.split import Split
 from training.data.training_table import TrainingTable
@@ -55,6 +56,9 @@ def data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dic
         "examples": _examples(table, split),
         "examples_kind": table.choices.examples,
     }
+    if table.notations is not None:
+        of_features = {name: table.notations[name] for name in table.features if name in table.notations}
+        section["numbers"] = notation_section(of_features)
     return section | {"background": _background(table, split)} if table.choices.background == "rows" else section
 
 

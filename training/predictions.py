@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,11 @@ from models.columns.labels import Label
 from models.columns.schema import ValuesTarget
 from models.covered_answers import covering_columns, names_of_bounds, value_columns
 from models.errors import DataError, RowError
-from training.data.column_choices import ColumnChoices
-from training.data.features import as_kind, gaps
+from training.data.features import read_as_earlier
+from training.data.notation import Precedent, precedent_of
 from training.data.raw_column import RawColumn
 from training.data.table import Table
-from training.data.values import Kind, Values, kind_of
+from training.data.values import Kind, Values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class Predictions:
             they were not asked for.
         sets: labels that each row may have; None if they were not asked for.
         targets: names of several targets, in the order of the values; empty for one target.
+        notes: sentences on how the cells of the table were read.
     """
 
     answers: list[Any]
@@ -50,6 +51,7 @@ class Predictions:
     intervals: NDArray[np.float64] | None = None
     sets: list[list[Label]] | None = None
     targets: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def beside(self, table: Table, *, prefix: str = "") -> pa.Table:
         """Returns the table with new columns `prediction`, and `probability LABEL` for each class.
@@ -108,7 +110,10 @@ def predict_table(checkpoint: Checkpoint, table: Table, *, level: float | None =
         ConfigError: the model has no calibration rows, or does not support the level.
     """
     schema, target = checkpoint.schema, checkpoint.schema.target
-    values = read_columns(schema.columns, table)
+    if table.precedent is None:
+        table = replace(table, precedent=training_notation(checkpoint.data))
+    notes: list[str] = []
+    values = read_columns(schema.columns, table, notes)
     answerer = Answerer(checkpoint)
     x = encode_columns(schema, values)
     try:
@@ -131,38 +136,46 @@ def predict_table(checkpoint: Checkpoint, table: Table, *, level: float | None =
         intervals=None if covered is None else covered.intervals,
         sets=None if covered is None else covered.sets,
         targets=target.names if isinstance(target, ValuesTarget) else (),
+        notes=tuple(notes),
     )
 
 
-def read_columns(columns: Sequence[Column], table: Table) -> dict[str, Values]:
+def training_notation(data: Mapping[str, Any]) -> Precedent | None:
+    """Returns how the training table wrote its numbers; None for a model that does not say so.
+
+    Args:
+        data: section of a checkpoint on the data.
+
+    Raises:
+        DataError: this version of Axon does not read what the section says.
+    """
+    return precedent_of(data.get("numbers"), source="the training table")
+
+
+def read_columns(columns: Sequence[Column], table: Table, notes: list[str]) -> dict[str, Values]:
     """Reads the columns of a model from a table, each as the kind of the model's column.
 
     Args:
         columns: columns of the model.
         table: table with these columns in any order; other columns are ignored.
+        notes: list to which notes on how cells are read are appended.
 
     Returns:
         The values of each column, by name, in the order of the model's columns.
 
     Raises:
-        DataError: a column is missing, or a cell is of another kind.
+        DataError: a column is missing, or a cell is of another kind or unit.
     """
-    return {column.name: _read(RawColumn(table, column.name), column) for column in columns}
+    return {column.name: _read(RawColumn(table, column.name), column, notes) for column in columns}
 
 
-def _read(column: RawColumn, like: Column) -> Values:
+def _read(column: RawColumn, like: Column, notes: list[str]) -> Values:
     """Reads a column as the kind of the model's column."""
-    kind: Kind = "categorical" if isinstance(like, CategoricalColumn) else "numeric"
-    forms: dict[str, str] = {}
-    if isinstance(like, DateColumn):
-        kind = "date"
-        forms = {} if like.form is None else {column.name: like.form}
-    if column.count_missing() == len(column):
-        return gaps(len(column), kind)
-    values = column.read(as_kind(ColumnChoices(), column.name, kind, forms))
-    if kind_of(values) != kind:
-        raise DataError(f"{column.called} is {kind_of(values)}, where the model's is {kind}.")
-    return values
+    kind: Kind = "date" if isinstance(like, DateColumn) else "numeric"
+    if isinstance(like, CategoricalColumn):
+        return read_as_earlier(column, "categorical", notes, form=None, categories=like.categories)
+    form = like.form if isinstance(like, DateColumn) else None
+    return read_as_earlier(column, kind, notes, form=form, categories=None)
 
 
 def _count_unknown(column: CategoricalColumn, values: Values) -> int:

@@ -62,7 +62,7 @@ def read_table(
     if target is None:
         shown = ", ".join(repr(column) for column in list(raw.columns)[:10])
         raise DataError(f"which column of {raw.source} is to be predicted? Name it (--target); there are {shown}.")
-    test_part = None if test is None else read_as(read_source(test, text_format=text), reading)
+    test_part = None if test is None else read_as(read_source(test, text_format=text), reading, raw.as_precedent())
     task = task or task_of_metric(chosen.get("metric"))  # counts may look like numbered classes
     table = read_training_table(raw, name=called, target=target, task=task, choices=choices, test=test_part)
     return table, resolve_for_table(chosen, table)

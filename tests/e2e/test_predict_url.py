@@ -164,6 +164,25 @@ def test_the_model_may_be_left_out_where_there_is_one(
     assert "probability big" in capsys.readouterr().out.splitlines()[0]
 
 
+def test_numbers_are_read_with_the_marks_of_training_and_notes_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    areas = [1000 + 37 * i for i in range(ROWS)]
+    pointed = pd.DataFrame({"area": [f"{area:,}".replace(",", ".") for area in areas], "city": ["Bonn", "Köln"] * 75})
+    rents = [f"{area * 1000:,}".replace(",", ".") for area in areas]  # 1.000.000 shows that points divide thousands
+    pointed.assign(rent=rents).to_csv(tmp_path / "train.csv", index=False)
+    pointed.to_csv(tmp_path / "new.csv", index=False)
+    store = Store(tmp_path / "store")
+    model = axon.fit(tmp_path / "train.csv", target="rent", name="rents", epochs=1, hidden_sizes=(4,), progress=False)
+    model.publish(store, report=False)
+    with running(store.root, tmp_path) as alone:
+        assert main(["predict", str(tmp_path / "new.csv"), "--url", alone.url]) == 0
+    printed = capsys.readouterr()
+    expected = model.predict(pointed.assign(area=areas))
+    np.testing.assert_allclose(pd.read_csv(io.StringIO(printed.out))["prediction"], expected, rtol=1e-6)
+    assert "Column 'area' of new.csv is read as numbers: '1.000' is 1000 (the dot divides thousands" in printed.err
+
+
 def test_unknown_categories_are_told(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_frame().assign(city="Rom").to_csv(tmp_path / "table.csv", index=False)
     assert main(["predict", str(tmp_path / "table.csv"), "--model", "kinds", "--url", server.url]) == 0

@@ -78,7 +78,7 @@ def test_codes_of_times_and_weights_are_numbers(read_text, write):
 def test_a_file_to_answer_is_read_as_the_training_file_was(read_text, write):
     table = read_text(csv_of(["01067", "10115", "80331"] * 4))
     schema = fit_schema(table, np.arange(table.rows))
-    answered = read_columns(schema.columns, read_csv(write("x,z\n80331,1\n01067,2\n1067,3\n", "rows.csv")))
+    answered = read_columns(schema.columns, read_csv(write("x,z\n80331,1\n01067,2\n1067,3\n", "rows.csv")), [])
     assert answered["x"].to_strings().tolist() == ["80331", "01067", "1067"]
     encoder = RowEncoder(schema)
     encoded = encoder.encode_matrix([[code, 1] for code in ("01067", 1067, "1067", "new")])[:, :-1].tolist()

@@ -216,3 +216,44 @@ def test_the_options_are_arguments_in_a_notebook():
     assert model.checkpoint.schema.columns[0].minimum > -9999
     found = search(frame, target="y", missing_values="x=-9999", trials=1, settings=settings)
     assert found.checkpoint.schema.columns == model.checkpoint.schema.columns
+
+
+@pytest.mark.parametrize(
+    ("given", "rest"),
+    [
+        ("9.999", ["9,999", None]),
+        ("9999", ["9,999", None]),
+        ("9,999", [None, "9.999"]),
+        (9.999, [None, "9.999"]),
+        (9999, ["9,999", None]),
+    ],
+)
+def test_a_missing_value_is_one_number_in_a_file_with_decimal_commas(write, given, rest):
+    others = ["4,06", "12.345,5", "-9999,5"]
+    table = read_csv(write("x;z\n" + "".join(f"{cell};1\n" for cell in ("9,999", "9.999", *others)), "t.csv"))
+    read = read_as(table, TextReading(missing_values={"x": [given]}))
+    assert read.columns["x"].to_pylist() == [*rest, *others]
+    assert sum("1 cell of t.csv is" in note for note in read.notes) == 1
+    fraction = read_as(table, TextReading(missing_values={"x": [-9999.5]}))  # as a note writes the number
+    assert fraction.columns["x"].to_pylist() == ["9,999", "9.999", *others[:2], None]
+
+
+def test_a_note_counts_the_cells_and_lists_how_they_are_written(write):
+    table = read_csv(write("x,z\n-9999,?\n-9999.0,2\n-9.999e3,3\n -9999.00,4\n5,-9999\n", "t.csv"))
+    read = read_as(table, TextReading(missing_values=("-9999", "?", "none")))
+    assert read.notes == (
+        "5 cells of t.csv are '-9999', a missing value (written '-9999', '-9999.0', '-9.999e3', …).",
+        "1 cell of t.csv is '?', a missing value.",
+        "No cell of t.csv is 'none', a missing value.",
+    )
+
+
+def test_the_option_of_a_note_names_the_value_in_a_file_with_decimal_commas(write):
+    cells = [*(f"{i % 40},{i % 10}" for i in range(ROWS - 1)), "-8,125e20"]
+    text = "x;y\n" + "".join(f"{cell};{'ab'[i % 2]}\n" for i, cell in enumerate(cells))
+    table = read_training_table(read_csv(write(text, "t.csv")), name="t", target="y")
+    [note] = [note for note in table.notes if "--missing-values" in note]
+    option = note.split("--missing-values ")[1].rstrip(").")
+    assert option == "x=-8.1250e+20"  # three digits after the dot would be thousands in this file
+    again = read_as(read_csv(write(text, "t.csv")), TextReading(missing_values=(option,)))
+    assert again.columns["x"].null_count == 1

@@ -70,7 +70,9 @@ def _inspect(arguments: argparse.Namespace) -> Inspection:
     raw, target, choices = read_raw(
         arguments.source, target=given["target"], choices=given["choices"], text_format=text, reading=reading
     )
-    test = None if arguments.test is None else read_as(read_source(arguments.test, text_format=text), reading)
+    test = None
+    if arguments.test is not None:
+        test = read_as(read_source(arguments.test, text_format=text), reading, raw.as_precedent())
     return inspect_table(raw, target=target, task=given["task"], choices=choices, test=test)
 
 

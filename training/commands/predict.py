@@ -19,14 +19,16 @@ from models.open_store import open_store
 from models.signing import trusted
 from training.commands.options import CommandLine
 from training.commands.table import add_text, reading_of, text_format_of
+from training.data.notation import Precedent
 from training.data.source import read_source
 from training.data.table import Table
 from training.data.text_reading import read_as
-from training.predictions import Predictions, predict_table
+from training.predictions import Predictions, predict_table, training_notation
 
 _DESCRIPTION = """\
 Answers each row of a table with a model of the store, in this process: no server is needed. The table has the model's
-columns, in any order and under the same names; other columns are kept, so the target may be among them.
+columns, in any order and under the same names; other columns are kept, so the target may be among them. Numbers are
+read with the marks of the training table unless --decimal or --thousands says otherwise.
 
 The answers stand beside the rows: `prediction` and, for classes, `probability LABEL` for each. `--intervals` adds `low`
 and `high`, which contain the true value in that share of rows, or `set`, the labels that a row may have. A model of
@@ -84,7 +86,7 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.parser.error("the following arguments are required: --model")
     write = writer_of(arguments.out)
     checkpoint = trusted(open_store(arguments.store).resolve(arguments.model)).load().checkpoint
-    table = table_of(arguments)
+    table = table_of(arguments, training_notation(checkpoint.data))
     write_answers(arguments, table, predict_table(checkpoint, table, level=arguments.intervals), write)
 
 
@@ -110,13 +112,18 @@ def writer_of(out: Path | None) -> Writer:
     return _WRITERS[suffix]
 
 
-def table_of(arguments: argparse.Namespace) -> Table:
+def table_of(arguments: argparse.Namespace, precedent: Precedent | None) -> Table:
     """Returns the table of the command line.
+
+    Args:
+        arguments: parsed options of the command.
+        precedent: notation of the training table; None if it is not known.
 
     Raises:
         DataError: the table cannot be read.
     """
-    return read_as(read_source(arguments.source, text_format=text_format_of(arguments)), reading_of(arguments))
+    table = read_source(arguments.source, text_format=text_format_of(arguments))
+    return read_as(table, reading_of(arguments), precedent)
 
 
 def write_answers(arguments: argparse.Namespace, table: Table, predictions: Predictions, write: Writer) -> None:
@@ -133,7 +140,7 @@ def write_answers(arguments: argparse.Namespace, table: Table, predictions: Pred
     """
     out: Path | None = arguments.out
     answered = predictions.beside(table, prefix=arguments.prefix)
-    for note in table.notes:
+    for note in (*table.notes, *predictions.notes):
         print(note, file=sys.stderr)
     for column, cells in predictions.unknown.items():
         print(unknown_in_words(column, cells), file=sys.stderr)

@@ -19,6 +19,8 @@ from models.columns.date_forms import ISO
 from models.columns.date_texts import parse_letters
 from models.columns.dates import are_dates, iso_text
 from models.columns.dictionary_column import MISSING, DictionaryColumn
+from training.data.missing_texts import stands_for_missing
+from training.data.number_texts import Marks, numbers_in
 
 _MAX_DIGITS = 1_000
 _WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
@@ -155,6 +157,24 @@ def categories_of(array: pa.Array) -> tuple[DictionaryColumn, tuple[str, ...]]:
         if first is not cell and category is not None and not two_spellings:
             two_spellings = (str(first), str(cell))
     return _column_of_names(codes, categories), two_spellings
+
+
+def categories_of_numbers(numbers: NDArray[np.float64]) -> DictionaryColumn:
+    """Reads finite numbers, NaN for missing, as categories with names as JSON writes numbers."""
+    distinct, places = np.unique(numbers, return_inverse=True)  # NaN comes last, if there is any
+    names = [name for number in distinct if (name := category_of(float(number))) is not None]
+    return DictionaryColumn(np.where(places < len(names), places, MISSING).astype(np.int32), tuple(names))
+
+
+def numbered_names(array: pa.DictionaryArray, marks: Marks) -> DictionaryColumn:
+    """Reads texts as categories: numbers get the names that JSON gives, and texts for missing are gaps."""
+    codes, texts = dictionary_encoded(array)
+    numbers, is_number = numbers_in(texts, marks)
+    written = [
+        float(number) if is_one and np.isfinite(number) else None if stands_for_missing(text) else text
+        for text, number, is_one in zip(texts.to_pylist(), numbers, is_number, strict=True)
+    ]
+    return _column_of_names(codes, [category_of(cell) for cell in written])
 
 
 def _present(array: pa.Array) -> pa.Array:

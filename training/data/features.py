@@ -13,10 +13,11 @@ from models.errors import DataError
 from training.data.cells import looks_like_a_date
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import EqualRows, RowHashes
+from training.data.notation import Notation
 from training.data.raw_column import RawColumn
 from training.data.scratch import Scratch, is_view, release_pages
 from training.data.typed_options import typed
-from training.data.values import Values, content_of, joined, kind_of, missing_of
+from training.data.values import Kind, Values, content_of, joined, kind_of, missing_of
 
 # With fewer rows than this, whole numbers that increase from row to row are not taken for a row number.
 MIN_NUMBERED_ROWS = 20
@@ -24,12 +25,16 @@ MIN_NUMBERED_ROWS = 20
 MIN_MARKED_ROWS = 2
 
 _BYTES_A_VALUE = 8  # float64 and datetime64
-_WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)  # 007 is a code
 _IDENTIFIERS = ("id", "uuid", "guid", "key", "index", "rownum", "row_number")
 
 
 def read_features(
-    columns: Sequence[RawColumn], choices: ColumnChoices, notes: list[str], date_forms: dict[str, str]
+    columns: Sequence[RawColumn],
+    choices: ColumnChoices,
+    notes: list[str],
+    date_forms: dict[str, str],
+    notations: dict[str, Notation],
 ) -> dict[str, Values]:
     """Reads the features of a table, and leaves out columns without information.
 
@@ -38,6 +43,7 @@ def read_features(
         choices: the user's decisions.
         notes: list to which notes for the user are appended.
         date_forms: dictionary to which forms of dates other than ISO 8601 are added, by column.
+        notations: dictionary to which the notation of columns read from numbers is added, by column.
 
     Raises:
         DataError: a column cannot be used; the message names the column, and the row if one is at fault.
@@ -66,6 +72,8 @@ def read_features(
             continue
         if column.date_form is not None:
             date_forms[column.name] = column.date_form
+        if column.notation is not None:
+            notations[column.name] = column.notation
         if remark := column.remark or remark_on(column.name, values, choices):
             notes.append(f"Column {column.name!r} {remark}")
         features[column.name] = _kept(values, column, scratch)
@@ -73,14 +81,14 @@ def read_features(
 
 
 def read_same_features(
-    columns: Sequence[RawColumn], like: Mapping[str, Values], choices: ColumnChoices, date_forms: Mapping[str, str]
+    columns: Sequence[RawColumn], like: Mapping[str, Values], notes: list[str], date_forms: Mapping[str, str]
 ) -> dict[str, Values]:
     """Reads another table's columns, each with the kind of the first table's column of the same name.
 
     Args:
         columns: columns of the other table.
         like: values of the first table's columns by name.
-        choices: the user's decisions.
+        notes: list to which notes for the user are appended.
         date_forms: forms of the first table's dates by column, if other than ISO 8601.
 
     Raises:
@@ -89,17 +97,40 @@ def read_same_features(
     read: dict[str, Values] = {}
     scratch = _scratch_of(columns)
     for column in columns:
-        kind = kind_of(like[column.name])
-        if column.count_missing() == len(column):
-            values = gaps(len(column), kind)
-        elif _is_one_number(like[column.name]):
-            values = column.numbered_categories()
-        else:
-            values = column.read(as_kind(choices, column.name, kind, date_forms))
-        if kind_of(values) != kind:
-            raise DataError(f"{column.called} is {kind_of(values)}, where the training rows' is {kind}.")
+        values = like[column.name]
+        categories = values.distinct() if isinstance(values, DictionaryColumn) else None
+        form = date_forms.get(column.name)
+        values = read_as_earlier(column, kind_of(values), notes, form=form, categories=categories)
         read[column.name] = _kept(values, column, scratch)
     return read
+
+
+def read_as_earlier(
+    column: RawColumn, kind: Kind, notes: list[str], *, form: str | None, categories: Sequence[str] | None
+) -> Values:
+    """Reads a column of a test file, or of a file to predict, as the training table's column was read.
+
+    Args:
+        column: column to read.
+        kind: kind of the column in training.
+        notes: list to which notes on how cells are read are appended.
+        form: form of the dates in training; None for ISO 8601 and other kinds.
+        categories: categories of the column in training; None for other kinds.
+
+    Raises:
+        DataError: cells are of a different kind or unit.
+    """
+    if column.count_missing() == len(column):
+        return gaps(len(column), kind)
+    if categories is not None and len(categories) == 1 and _WHOLE.fullmatch(categories[0]):
+        values: Values = column.numbered_categories()  # as training names a single number beside gaps
+    else:
+        forms = {} if form is None else {column.name: form}
+        values = column.read(as_kind(ColumnChoices(), column.name, kind, forms))
+    if kind_of(values) != kind:
+        raise DataError(f"{column.called} is {kind_of(values)}, where the training rows' is {kind}.")
+    notes += column.notes()
+    return values
 
 
 def joined_features(first: Mapping[str, Values], second: Mapping[str, Values]) -> dict[str, Values]:
@@ -213,15 +244,6 @@ def is_row_number(name: str, values: NDArray[np.float64]) -> bool:
         parts in _IDENTIFIERS or parts.endswith(tuple(f"_{word}" for word in _IDENTIFIERS)) or name.endswith("Id")
     )
     return (is_run or is_named) and len(np.unique(values)) == len(values)
-
-
-def _is_one_number(values: Values) -> bool:
-    """Returns True if a column holds categories that are one whole number and gaps."""
-    return (
-        isinstance(values, DictionaryColumn)
-        and len(names := values.distinct()) == 1
-        and _WHOLE.fullmatch(names[0]) is not None
-    )
 
 
 def equal_rows_of(features: Mapping[str, Values], target: Values, *, row_numbers: Collection[str] = ()) -> EqualRows:

@@ -162,10 +162,7 @@ def inspect_table(
         read = read_training_table(table, name="", target=targets, task=task, choices=choices, test=test)
     except DataError as error:
         return replace(inspection, problem=str(error))
-    if read.equal_rows is not None:
-        shared = equal_rows_note(read.equal_rows, choices, test_rows=read.test_rows, test=test.source)
-        notes += filter(None, [shared])
-    return replace(inspection, notes=tuple(notes))
+    return replace(inspection, notes=(*notes, *read.test_notes))
 
 
 def _add_leaks(facts: dict[str, ColumnFacts], leaks: LeakSearch, equal: EqualRows) -> None:

@@ -70,11 +70,13 @@ class Decision:
         marks: decimal and thousands marks; None if the column's texts have two readings.
         because: reason, as the end of a sentence; empty if the column itself decides.
         conflict: two texts of the column, one with a decimal dot and one with a decimal comma.
+        is_shown: True if a text with one reading or the user decides; False for the likely marks.
     """
 
     marks: Marks | None
     because: str = ""
     conflict: tuple[str, str] | None = None
+    is_shown: bool = True
 
 
 def evidence_of(texts: pa.Array) -> MarkEvidence:
@@ -137,16 +139,31 @@ def decide(own: MarkEvidence, others: Iterable[tuple[str, MarkEvidence]], *, del
         name, text = dot or comma or ("", "")
         return Decision(marks=_marks("." if dot else ","), because=f"as {text!r} in column {name!r} shows")
     if not own.is_open:
-        return Decision(marks=_marks("."))
+        return Decision(marks=_marks("."), is_shown=False)
     mark = "." if own.open_dot else ","
     if not (own.open_dot and own.open_comma) and not dot:
         if own.long_whole:
             because = f"since {own.long_whole!r} has no mark between its thousands"
-            return Decision(marks=_marks(mark), because=because)
+            return Decision(marks=_marks(mark), because=because, is_shown=False)
         # Countries that divide thousands by dots use the semicolon as the delimiter.
         if mark == "." and delimiter not in (None, ";") and not own.short_whole:
-            return Decision(marks=_marks("."), because="since nothing in the file says otherwise")
+            return Decision(marks=_marks("."), because="since nothing in the file says otherwise", is_shown=False)
     return Decision(marks=None)
+
+
+def decide_as_earlier(own: MarkEvidence, decided: Decision, earlier: Marks, *, source: str) -> Decision:
+    """Decides the marks of a column whose own cells do not, by those of an earlier table of the same columns.
+
+    Args:
+        own: evidence of the column.
+        decided: decision by the column's own table.
+        earlier: marks of the column in the earlier table.
+        source: name of the earlier table.
+    """
+    is_denied = decided.is_shown and decided.marks is not None and decided.marks.decimal != earlier.decimal
+    if own.is_open and is_denied:
+        return Decision(marks=None, because=f"the file says one, {decided.because}, and {source} the other")
+    return Decision(marks=earlier, because=f"as in {source}")
 
 
 def given_marks(decimal: str | None, thousands: str | None) -> Marks | None:

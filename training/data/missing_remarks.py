@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.errors import DataError
 from training.data.extremes import find_extremes, find_fill_value
-from training.data.missing_texts import is_fill_text, stands_for_missing
+from training.data.missing_texts import is_fill_text, plainly_written, stands_for_missing
 
 # Least range of a target, relative to its greatest extreme value, that float32 still resolves into some steps.
 _LEAST_PART = 1e-6
@@ -18,7 +18,7 @@ _LEAST_PART = 1e-6
 
 def missing_option(name: str, values: Iterable[float | str], *, is_target: bool) -> str:
     """Returns the command-line option that declares values of a column missing."""
-    written = [value if isinstance(value, str) else repr(value).removesuffix(".0") for value in values]
+    written = [value if isinstance(value, str) else plainly_written(value) for value in values]
     texts = " ".join(shlex.quote(f"{name}={value}") for value in written)
     return f"--missing-values {texts}{' --drop-missing-target' if is_target else ''}"
 

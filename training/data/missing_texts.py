@@ -23,6 +23,7 @@ _WORDS = (
     "void empty (empty) blank (blank) tbd tba k.a. s/d s.d. #div/0! #value! #ref! #name? #num! #null! #error! 1.#ind "
     "1.#qnan -1.#ind -1.#qnan nat not-available not_available not-applicable"
 )
+_TWO_READINGS = re.compile(r"^(-?[1-9]\d{0,2}\.\d{3})(?!\d)")
 _FILL = re.compile(r"-9{1,8}(\.0+)?|9{3,8}(\.0+)?")
 _KNOWN = frozenset(_WORDS.split()) | frozenset(
     (
@@ -136,4 +137,9 @@ def _listed(given: object) -> tuple[Any, ...]:
 def _text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"a missing value must be a text or a number, got {value!r:.100}.")
-    return tidy(value) if isinstance(value, str) else str(value).removesuffix(".0")
+    return tidy(value) if isinstance(value, str) else plainly_written(value)
+
+
+def plainly_written(value: float) -> str:
+    """Returns a number as a text that has one reading, whatever the marks of a file: 9.999 is `9.9990`."""
+    return _TWO_READINGS.sub(r"\g<1>0", str(value).removesuffix(".0"))

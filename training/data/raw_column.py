@@ -10,17 +10,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.columns.cell_text import NoCategory, category_of
+from models.columns.cell_text import NoCategory
 from models.columns.date_forms import ISO, NUMBER_FORMS
 from models.columns.date_numbers import moments_of_numbers
-from models.columns.dictionary_column import MISSING, DictionaryColumn
+from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from training.data.arrow_types import is_plain
-from training.data.cells import categories_of, dates_in, dictionary_encoded, moments_of, names_of, values_of
+from training.data.cells import (
+    categories_of,
+    categories_of_numbers,
+    dates_in,
+    dictionary_encoded,
+    moments_of,
+    names_of,
+    numbered_names,
+    values_of,
+)
 from training.data.column_choices import ColumnChoices
 from training.data.date_reading import DateReading
 from training.data.missing_remarks import extreme_values, gap_names, missing_option
 from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps
+from training.data.notation import Notation, differ, other_unit
 from training.data.number_dates import form_of_numbers
 from training.data.number_texts import PLAIN, Marks, numbers_in
 from training.data.table import Table
@@ -55,6 +65,7 @@ class RawColumn:
         date_form: form of the dates read; None for ISO 8601, typed dates, and other kinds.
         remark: remark on dates, or on numbers that look like dates, to follow the column's name; or None.
         remarks: remarks on how cells were read as numbers, each to follow the column's name.
+        notation: marks and unit, set by `numbers` if the cells are numbers; or None.
         looks_numeric: example, set by `numbers`, from a typed table's texts that all look like numbers; or None.
         code: example, set by `numbers`, of a code with zeros before it (`007`) among a text table's numbers; or None.
         is_of_codes: True, set by `numbers`, if all cells are codes of one width, which are names, and no dates.
@@ -70,6 +81,7 @@ class RawColumn:
         self.date_form: str | None = None
         self.remark: str | None = None
         self.remarks: list[str] = []
+        self.notation: Notation | None = None
         self.looks_numeric: str | None = None
         self.code: str | None = None
         self.is_of_codes = False
@@ -127,7 +139,7 @@ class RawColumn:
                 self.remark_on_extremes(numbers)
                 # In a column of 1 and gaps, serving has to read a 0 as an unknown category, not as a number.
                 is_mark = self.name not in choices.numeric and _is_whole_beside_gaps(numbers)
-                return _categories_of(numbers) if is_mark else numbers
+                return categories_of_numbers(numbers) if is_mark else numbers
             if self.is_of_codes:
                 return self.categories()
         dates = self.dates(
@@ -144,19 +156,25 @@ class RawColumn:
             )
         return self.categories()
 
+    def notes(self) -> list[str]:
+        """Returns sentences on how cells were read, for a table that is not the one to train with."""
+        called = f"{self.called[0].upper()}{self.called[1:]}"
+        return [f"{called} {remark}" for remark in (*self.remarks, *filter(None, [self.remark]))]
+
     def numbered_categories(self) -> DictionaryColumn:
         """Reads the column as categories; cells that are numbers are named as JSON writes numbers, with any marks.
 
         Raises:
             DataError: a category cannot be made of the type, or of a number.
         """
-        numbers = self.numbers(forced=False, remedy="read the column as names") if self._may_be_numbers() else None
+        if not self._table.text and self.is_string:
+            return self.categories()
+        if self.is_string and self.marks is not None and not are_gaps(self.words()[0], forced=False):
+            return numbered_names(self.cells, self.marks)
+        numbers = self.numbers(forced=False, remedy="read the column as names")
         if numbers is None or np.isinf(numbers).any():
             return self.categories()
-        return _categories_of(numbers)
-
-    def _may_be_numbers(self) -> bool:
-        return self._table.text or not pa.types.is_dictionary(self.cells.type)
+        return categories_of_numbers(numbers)
 
     def names(self) -> DictionaryColumn:
         """Reads the column as names of classes.
@@ -215,7 +233,10 @@ class RawColumn:
                     self._table.with_texts(self.name), forced=forced, allow_gaps=allow_gaps, remedy=remedy
                 )
             self._remark_on_marks()
-            return values_of(self.cells)
+            values, is_text = values_of(self.cells), self._table.text
+            self.notation = Notation(marks=self._table.shown_marks(self.name) if is_text else None, unit="")
+            self._compare_unit_of_plain(values)
+            return values
         if pa.types.is_boolean(kind):
             return values_of(self.cells) if forced else None
         if _is_temporal(kind):
@@ -373,6 +394,7 @@ class RawColumn:
             delimiter=self._table.delimiter,
             is_target=self.role == "target",
             is_feature=self.role == "column",
+            precedent=self._table.precedent,
             remarks=self.remarks,
         )
         if not self._table.text and not forced:
@@ -384,7 +406,25 @@ class RawColumn:
         self.code = None if forced else numbers.code()
         values = numbers.read(forced=forced, allow_gaps=allow_gaps, remedy=remedy)
         self.is_of_codes = numbers.are_codes
-        return None if values is None else np.append(values, np.nan)[codes]  # code -1, a gap, takes the last element
+        if values is None:
+            return None
+        self.notation = Notation(marks=self._table.shown_marks(self.name), unit=numbers.unit)
+        return np.append(values, np.nan)[codes]  # code -1, a gap, takes the last element
+
+    def _compare_unit_of_plain(self, values: NDArray[np.float64]) -> None:
+        """Refuses numbers without a sign where those of an earlier table have per cent; remarks on typed ones."""
+        places = np.flatnonzero((values != 0) & ~np.isnan(values))
+        if self._table.precedent is None or not len(places):
+            return
+        row, called, earlier = int(places[0]), self.called, self._table.precedent.of(self.name).unit
+        if differ("", earlier):
+            source = self._table.precedent.source
+            if self._table.text:
+                raise other_unit(called, "", f"{values[row]:.15g}", self.at(row), str(earlier), source)
+            # A typed table has no signs: its numbers may be in the right unit.
+            self.remarks.append(
+                f"has no sign beside its numbers, and {source} has {earlier!r}: 12 is read as 12 {earlier}."
+            )
 
     def _remark_on_marks(self) -> None:
         """Adds a remark on numbers with two readings whose texts were not kept."""
@@ -445,13 +485,6 @@ def _is_whole_beside_gaps(numbers: NDArray[np.float64]) -> bool:
     """Returns True if numbers are one whole number in some rows, and NaN in the others."""
     present = numbers[~np.isnan(numbers)]
     return 0 < len(present) < len(numbers) and bool((present == np.trunc(present[0])).all())
-
-
-def _categories_of(numbers: NDArray[np.float64]) -> DictionaryColumn:
-    """Reads finite numbers, NaN for missing, as categories with names as JSON writes numbers."""
-    distinct, places = np.unique(numbers, return_inverse=True)  # NaN comes last, if there is any
-    names = [name for number in distinct if (name := category_of(float(number))) is not None]
-    return DictionaryColumn(np.where(places < len(names), places, MISSING).astype(np.int32), tuple(names))
 
 
 def _is_temporal(kind: pa.DataType) -> bool:

@@ -22,7 +22,8 @@ from models.columns.cell_text import is_missing, tidy
 from models.errors import DataError
 from training.data.arrow_types import plain_column
 from training.data.cells import bare_cells, dictionary_encoded, without_null_values
-from training.data.mark_evidence import NO_EVIDENCE, Decision, MarkEvidence, decide, evidence_of
+from training.data.mark_evidence import NO_EVIDENCE, Decision, MarkEvidence, decide, decide_as_earlier, evidence_of
+from training.data.notation import Notation, Precedent
 from training.data.number_texts import Marks
 from training.data.scratch import Scratch, is_view
 
@@ -42,7 +43,7 @@ class Table:
         delimiter: delimiter of a CSV file; None for other tables.
         marks: decimal and thousands marks that the user gives for numbers in texts.
         shown: evidence of the marks, by column, for columns whose texts are not kept.
-        precedent: table whose columns decide the marks of this table's if its own texts do not.
+        precedent: notation of an earlier table, which decides the marks where this table's cells do not.
         locate: function from a row, counted from 0, to its place in words ("line 7").
         read_texts: function that reads the texts of a column again, for columns whose texts are not kept.
         categorical: columns of numbers that the source declares categories, as pandas' `category` does.
@@ -55,7 +56,7 @@ class Table:
     delimiter: str | None = None
     marks: Marks | None = None
     shown: Mapping[str, MarkEvidence] = field(default_factory=dict)
-    precedent: Table | None = None
+    precedent: Precedent | None = None
     locate: Callable[[int], str] = lambda row: f"row {row} (counting from 0)"
     read_texts: Callable[[str], pa.Array] | None = None
     categorical: frozenset[str] = frozenset()
@@ -92,13 +93,30 @@ class Table:
 
     def decision(self, name: str) -> Decision:
         """Decides the marks of a column's numbers: by the user's choice, the column's texts, or those of the table."""
+        if name not in self._decisions:
+            self._decisions[name] = self._decide(name)
+        return self._decisions[name]
+
+    def _decide(self, name: str) -> Decision:
         if self.marks is not None:
             return Decision(marks=self.marks)
         own = self.evidence(name)
-        if self.precedent is not None and not (own.dot or own.comma) and name in self.precedent.columns:
-            return self.precedent.decision(name)
-        others = ((other, shown) for other, shown in self._evidence.items() if other != name)
-        return decide(own, others, delimiter=self.delimiter)
+        others = ((other, shown) for other, shown in self._certain.items() if other != name)
+        decided = decide(own, others, delimiter=self.delimiter)
+        earlier = None if self.precedent is None else self.precedent.of(name).marks
+        if self.precedent is None or earlier is None or own.dot or own.comma:
+            return decided
+        return decide_as_earlier(own, decided, earlier, source=self.precedent.source)
+
+    def shown_marks(self, name: str) -> Marks | None:
+        """Returns the marks of a column for later tables; None if no cell has marks and nobody gives any."""
+        decided = self.decision(name)
+        return decided.marks if decided.is_shown or self.evidence(name).is_open else None
+
+    def as_precedent(self) -> Precedent:
+        """Returns the marks of the columns, without units, for a table of the same columns."""
+        texts = [name for name, cells in self.columns.items() if self.text or pa.types.is_dictionary(cells.type)]
+        return Precedent(source=self.source, notations={name: Notation(marks=self.shown_marks(name)) for name in texts})
 
     def evidence(self, name: str) -> MarkEvidence:
         """Returns the evidence of marks in a column's texts."""
@@ -120,6 +138,18 @@ class Table:
             return False
         dots, commas = shown.dot or shown.open_dot, shown.comma or shown.open_comma
         return not (commas if marks.decimal == "." else dots)
+
+    @cached_property
+    def _decisions(self) -> dict[str, Decision]:
+        """The decisions so far, by column."""
+        return {}
+
+    @cached_property
+    def _certain(self) -> dict[str, MarkEvidence]:
+        """The evidence of the first columns that decide for others: two of each mark, since a column is no other."""
+        dots = [name for name, shown in self._evidence.items() if shown.dot]
+        commas = [name for name, shown in self._evidence.items() if shown.comma]
+        return {name: self._evidence[name] for name in (*dots[:2], *commas[:2])}
 
     @cached_property
     def _evidence(self) -> dict[str, MarkEvidence]:

@@ -179,21 +179,21 @@ def _check_is_of_names(column: RawColumn, remedy: str) -> None:
     )
 
 
-def read_same_targets(test: Table, train: TrainingTable, train_raw: Table) -> NDArray[Any]:
+def read_same_targets(test: Table, train: TrainingTable, train_raw: Table, notes: list[str]) -> NDArray[Any]:
     """Returns the target of a test part, or several targets as `(rows, targets)`.
 
     Args:
         test: table of the test part as read from its source.
         train: rows to train with.
         train_raw: table of these rows as read from its source.
+        notes: list to which notes on how cells are read are appended.
 
     Raises:
         DataError: a cell is none of the classes or no number, with its row.
     """
-    read = [
-        _same_target(RawColumn(test, name, "target"), train, RawColumn(train_raw, name, "target"))
-        for name in train.target_names
-    ]
+    columns = [RawColumn(test, name, "target") for name in train.target_names]
+    read = [_same_target(column, train, RawColumn(train_raw, column.name, "target")) for column in columns]
+    notes += [note for column in columns for note in column.notes()]
     return read[0] if len(read) == 1 else np.column_stack(read)
 
 
@@ -214,4 +214,5 @@ def _same_target(column: RawColumn, train: TrainingTable, of_train: RawColumn) -
             )
     numbers = column.as_numbers("remove the row")
     column.check_range(numbers)
+    column.remark_on_extremes(numbers)
     return numbers

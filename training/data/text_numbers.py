@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.errors import DataError
 from training.data.mark_evidence import Decision, MarkEvidence
 from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps, stands_for_missing
+from training.data.notation import Precedent, differ, other_unit
 from training.data.number_texts import (
     PLAIN,
     Adornments,
@@ -53,6 +54,8 @@ class TextNumbers:
         delimiter: delimiter of the file's cells; None for a table that is not a CSV file.
         is_target: True for the target.
         is_feature: True for a column to learn from, which holds names if its cells are codes such as `01067`.
+        precedent: notation of an earlier table of the same columns, whose unit these texts must have; or None.
+        unit: unit of the numbers, set by `read`; empty for none, None if not known.
         remarks: list to which remarks are appended, as rests of sentences that begin with the column's name.
         are_codes: True, set by `read`, if the column is not numeric because all texts are codes of one width.
     """
@@ -67,6 +70,8 @@ class TextNumbers:
     delimiter: str | None
     is_target: bool = False
     is_feature: bool = True
+    precedent: Precedent | None = None
+    unit: str | None = None
     remarks: list[str] = field(default_factory=list)
     are_codes: bool = field(default=False, init=False)
 
@@ -103,10 +108,11 @@ class TextNumbers:
         if len(words):
             listed = ", ".join(repr(self._text(i)) for i in words[: MAX_MISSING_TEXTS + 1])
             count = int(self.counts[words].sum())
-            self.remarks.append(
-                f"is read as numbers, and {listed} in {count} cell{'s' if count > 1 else ''} as missing: if it is a "
-                f"name, read the column as names ({typed('--categorical', self.name)})."
-            )
+            remark = f"is read as numbers, and {listed} in {count} cell{'s' if count > 1 else ''} as missing"
+            option = typed("--categorical", self.name)
+            # Nobody wants names where the kind of the column is given.
+            advice = "" if forced else f": if it is a name, read the column as names ({option})"
+            self.remarks.append(f"{remark}{advice}.")
         return np.where(is_number, values, np.nan)
 
     def example_of_numbers(self) -> str | None:
@@ -150,7 +156,9 @@ class TextNumbers:
         marks = self.decision.marks or PLAIN
         adorned = is_number & ~plain_numbers_in(self.texts, marks.decimal)[1]
         places = np.flatnonzero(adorned)
+        plain = np.flatnonzero(is_number & ~adorned & (values != 0))
         if not len(places):
+            self._check_units({"": int(plain[0])} if len(plain) else {}, remedy)
             is_found_out = self.evidence.is_open and self.decision.because
             text = self.evidence.open_dot or self.evidence.open_comma if is_found_out else None
             if marks.decimal == "," == self.delimiter:  # lists of numbers are more likely here than decimal commas
@@ -159,7 +167,6 @@ class TextNumbers:
                 self.remarks.append(reading_remark(text, marks, self.decision.because))
             return
         around = adornments_of(self.texts.filter(pa.array(adorned)), values[adorned])
-        plain = np.flatnonzero(is_number & ~adorned & (values != 0))
         units = {unit: int(places[i]) for unit, i in around.units.items()}
         if len(plain):
             units.setdefault("", int(plain[0]))
@@ -175,6 +182,13 @@ class TextNumbers:
                 f"{self.called} mixes units: {self._text(first[1])!r} at {self.where(first[1])} and "
                 f"{self._text(second[1])!r} at {self.where(second[1])}: write all cells in one unit, or {remedy}."
             )
+        self.unit = next(iter((*named, *units)), None)
+        if self.precedent is None or self.unit is None:
+            return
+        earlier, place = self.precedent.of(self.name).unit, units[self.unit]
+        if earlier is not None and differ(self.unit, earlier):
+            source = self.precedent.source
+            raise other_unit(self.called, self.unit, self._text(place), self.where(place), earlier, source)
 
     def _remark_on_adornments(
         self, places: NDArray[np.int64], values: NDArray[np.float64], around: Adornments, marks: Marks
@@ -188,7 +202,10 @@ class TextNumbers:
             shown = int(places[found])
         if around.bracketed is not None:
             reasons.append("brackets are a minus sign")
-        reasons += [f"the sign {unit!r} is left out" for unit in around.units if unit]
+        named = [unit for unit in around.units if unit]
+        if named and not reasons and self.precedent is not None and self.precedent.of(self.name).unit in named:
+            return  # the note on the earlier table says so
+        reasons += [f"the sign {unit!r} is left out" for unit in named]
         why = f" ({'; '.join(reasons)})" if reasons else ""
         self.remarks.append(f"is read as numbers: {self._text(shown)!r} is {values[shown]:.15g}{why}.")
 
@@ -235,13 +252,14 @@ class TextNumbers:
                 f"dot is the decimal mark, {self._text(comma)!r} at {self.where(comma)} that the comma is: write them "
                 f"alike, or {remedy}."
             )
+        because = self.decision.because or "nothing in the file tells which"
         text = self.evidence.open_dot or self.evidence.open_comma or ""
         mark, place = "." if self.evidence.open_dot else ",", self._place(text)
         small, large = (numbers_in(pa.array([text]), marks)[0][0] for marks in _both(mark))
         return DataError(
             f"{self.called}: {text!r} at {self.where(place)} has two readings, {small:.15g} where the {_MARKS[mark]} "
             f"is the decimal mark (--decimal {mark}) and {large:.15g} where it divides thousands (--thousands {mark}), "
-            f"and nothing in the file tells which: say it, or {remedy}."
+            f"and {because}: say it, or {remedy}."
         )
 
     def _not_a_number(self, place: int, numbers: int, present: int, remedy: str) -> DataError:

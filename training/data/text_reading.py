@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from models.errors import DataError
 from training.data.cells import dates_in, moments_of, values_of
 from training.data.mark_evidence import given_marks
 from training.data.missing_texts import MissingValues, missing_values
+from training.data.notation import Precedent
 from training.data.number_texts import PLAIN, Marks, numbers_in
 from training.data.table import Table
 
 DECIMALS = (".", ",")
 THOUSANDS = (".", ",", "'", "space", "none")
 _EXACT = 2.0**53  # from here on, float64 cannot hold every whole number
+_SPELLINGS = 3  # spellings of a missing value that a note lists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +54,21 @@ class TextReading:
             raise DataError(f"decimal and thousands cannot both be {self.decimal!r}.")
 
 
-def read_as(table: Table, reading: TextReading) -> Table:
+@dataclass(kw_only=True)
+class _Found:
+    """The cells that are a missing value: their number, and their spellings in order."""
+
+    cells: int = 0
+    spellings: dict[str, None] = field(default_factory=dict)
+
+
+def read_as(table: Table, reading: TextReading, precedent: Precedent | None = None) -> Table:
     """Returns a table with the user's marks, in which the values that the user declares missing are null.
+
+    Args:
+        table: table as read from its source.
+        reading: the user's choices.
+        precedent: notation of an earlier table of the same columns; None without one.
 
     Raises:
         DataError: missing values are given for a column that the table does not have.
@@ -61,18 +76,20 @@ def read_as(table: Table, reading: TextReading) -> Table:
     marks = given_marks(reading.decimal, reading.thousands)
     if reading.thousands == "none" and marks is None:
         marks = Marks(decimal=table.most_likely_decimal(), thousands="", neutral=False)
-    table = replace(table, marks=marks)
+    table = replace(table, marks=marks, precedent=precedent or table.precedent)
     missing = missing_values(reading.missing_values, table.columns)
     if not missing:
         return table
-    columns, found, scratch = {}, set[str](), table.scratch()
-    for name, cells in table.columns.items():
-        decided = table.decision(name).marks or PLAIN if missing.of(name) else PLAIN
-        columns[name] = _without(cells, missing.of(name), decided, found)
+    columns, found, scratch = {}, dict[str, _Found](), table.scratch()
+    for name, given in table.columns.items():
+        values = missing.of(name)
+        # Numbers that were read with other marks than the file's are not the numbers that the user means.
+        cells = given if not values or table.fits(name) else table.with_texts(name)
+        columns[name] = _without(cells, values, _marks_of(table, name), found) if values else cells
         if scratch is not None and columns[name] is not cells:
             columns[name] = scratch.copy_cells(columns[name])
     values = (*missing.everywhere, *(value for of in missing.by_column.values() for value in of))
-    notes = tuple(f"No cell of {table.source} is {value!r}, a missing value." for value in values if value not in found)
+    notes = tuple(_counted(value, found.get(value, _Found()), table.source) for value in dict.fromkeys(values))
     read_texts = table.read_texts
     return replace(
         table,
@@ -83,22 +100,47 @@ def read_as(table: Table, reading: TextReading) -> Table:
 
 
 def _texts_without(table: Table, name: str, missing: MissingValues) -> pa.Array:
-    return _without(table.with_texts(name), missing.of(name), table.decision(name).marks or PLAIN, set())
+    return _without(table.with_texts(name), missing.of(name), _marks_of(table, name), {})
 
 
-def _without(cells: pa.Array, values: tuple[str, ...], marks: Marks, found: set[str]) -> pa.Array:
-    """Returns a column's cells with null for some values; values that occur are added to `found`."""
+def _marks_of(table: Table, name: str) -> tuple[Marks, ...]:
+    """Returns the marks with which a missing value is read as a number, the ones to try first before the others.
+
+    In a file with decimal commas `9.999` is 9999, as the cells are. The marks of notes come last there, for a value
+    such as `-9999.5`, which is no number with the marks of the file.
+    """
+    marks = table.decision(name).marks or PLAIN
+    is_text = table.text or pa.types.is_dictionary(table.columns[name].type)
+    return (marks, PLAIN) if is_text else (PLAIN, marks)
+
+
+def _counted(value: str, found: _Found, source: str) -> str:
+    """Returns the note on the cells that are a missing value."""
+    if not found.cells:
+        return f"No cell of {source} is {value!r}, a missing value."
+    listed = ", ".join(map(repr, list(found.spellings)[:_SPELLINGS])) + ", …" * (len(found.spellings) > _SPELLINGS)
+    written = f" (written {listed})" if set(found.spellings) - {value} else ""
+    counted = "1 cell" if found.cells == 1 else f"{found.cells:,} cells"
+    return f"{counted} of {source} {'is' if found.cells == 1 else 'are'} {value!r}, a missing value{written}."
+
+
+def _without(cells: pa.Array, values: tuple[str, ...], marks: tuple[Marks, ...], found: dict[str, _Found]) -> pa.Array:
+    """Returns a column's cells with null for some values; cells that are a value are counted in `found`."""
     for value in values:
+        spellings: list[str] = []
         if pa.types.is_dictionary(cells.type):
             hit = _equal_texts(cells.dictionary, value, marks)
             if not hit.any():
                 continue
             places = pc.fill_null(cells.indices, -1).to_numpy(zero_copy_only=False)
             rows = np.append(hit, False)[places]
+            spellings = cells.dictionary.take(pa.array(np.unique(places[rows]))).to_pylist()
         else:
             rows = _equal_cells(cells, value, marks)
         if rows.any():
-            found.add(value)
+            seen = found.setdefault(value, _Found())
+            seen.cells += int(rows.sum())
+            seen.spellings |= dict.fromkeys(spellings)
             cells = _blanked(cells, rows)
     return cells
 
@@ -110,16 +152,16 @@ def _blanked(cells: pa.Array, rows: NDArray[np.bool_]) -> pa.Array:
     return pc.if_else(pa.array(rows), pa.scalar(None, cells.type), cells)
 
 
-def _equal_texts(texts: pa.Array, value: str, marks: Marks) -> NDArray[np.bool_]:
+def _equal_texts(texts: pa.Array, value: str, marks: tuple[Marks, ...]) -> NDArray[np.bool_]:
     """Returns `(texts,)` True for a text that equals a value, or is the same number."""
     bare = pc.utf8_trim(pc.cast(texts, pa.string()), characters=BLANKS)
     hits = pc.fill_null(pc.equal(bare, value), False).to_numpy(zero_copy_only=False)
     equal: NDArray[np.bool_] = hits.astype(np.bool_)
     number = _number(value, marks)
-    return equal if number is None else equal | _equal_numbers(numbers_in(bare, marks)[0], number)
+    return equal if number is None else equal | _equal_numbers(numbers_in(bare, marks[0])[0], number)
 
 
-def _equal_cells(cells: pa.Array, value: str, marks: Marks) -> NDArray[np.bool_]:
+def _equal_cells(cells: pa.Array, value: str, marks: tuple[Marks, ...]) -> NDArray[np.bool_]:
     """Returns `(rows,)` True for a cell, not a text, that equals a value."""
     kind, number = cells.type, _number(value, marks)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -141,8 +183,8 @@ def _equal_numbers(values: NDArray[np.float64], number: float) -> NDArray[np.boo
     return equal
 
 
-def _number(value: str, marks: Marks) -> float | None:
-    for way in (PLAIN, marks):  # with the marks of notes, then with those of the file
+def _number(value: str, marks: tuple[Marks, ...]) -> float | None:
+    for way in marks:
         numbers, is_number = numbers_in(pa.array([value]), way)
         if is_number[0]:
             return float(numbers[0])

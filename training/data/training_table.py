@@ -21,6 +21,7 @@ from models.network.config import Task
 from training.data.class_balance import class_shares
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import EqualRows
+from training.data.notation import Notation
 from training.data.scratch import release_pages
 from training.data.values import Kind, Values, content_of, kind_of, missing_of
 
@@ -45,8 +46,10 @@ class TrainingTable:
         time: `(rows,)` float64 or datetime64[us], by which rows are split; None for no split by time.
         test_rows: number of rows at the end that come from a test file; 0 if the split makes the test part.
         notes: sentences on columns and rows that the user should read.
+        test_notes: those of `notes` that are about the test file.
         label_type: type of the labels in the table that was read.
         date_forms: form of the dates by column, if other than ISO 8601 (`models.columns.date_forms`).
+        notations: notation of numbers by column, for columns of numbers; None if not known.
         equal_rows: rows that are equal; None if not searched.
         several_targets: names of the target columns, in order, if there are several; empty for one.
     """
@@ -62,8 +65,10 @@ class TrainingTable:
     time: NDArray[Any] | None = None
     test_rows: int = 0
     notes: tuple[str, ...] = ()
+    test_notes: tuple[str, ...] = ()
     label_type: LabelType = "str"
     date_forms: Mapping[str, str] = field(default_factory=dict)
+    notations: Mapping[str, Notation] | None = None
     equal_rows: EqualRows | None = None
     several_targets: tuple[str, ...] = ()
 

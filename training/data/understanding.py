@@ -21,6 +21,7 @@ from training.data.equal_rows import EqualRows, equal_rows_note
 from training.data.features import as_kind, equal_rows_of, joined_features, read_features, read_same_features
 from training.data.leaks import leak_notes
 from training.data.listed_names import listed_names
+from training.data.notation import Notation, Precedent
 from training.data.raw_column import RawColumn
 from training.data.row_roles import check_groups_apart, check_times_apart, read_group, read_time, read_weight
 from training.data.split import MIN_CLASS_ROWS
@@ -82,7 +83,8 @@ def read_training_table(
     for column in target_columns:
         notes += [f"The target {column.name!r} {remark}" for remark in column.remarks]
     date_forms: dict[str, str] = {}
-    features = read_features([RawColumn(table, column) for column in names], choices, notes, date_forms)
+    notations: dict[str, Notation] = {}
+    features = read_features([RawColumn(table, column) for column in names], choices, notes, date_forms, notations)
     if not features:
         raise DataError(f"{table.source} has no column to learn from beside the {beside}: {' '.join(notes)}")
     if classes is None and task is None and len(targets) == 1:
@@ -93,6 +95,9 @@ def read_training_table(
     roles = {role: RawColumn(table, column, role) for role, column in choices.roles.items()}
     time = _read_time(roles["time"], choices, date_forms, notes) if "time" in roles else None
     group = _read_group(roles["group"], notes) if "group" in roles else None
+    weight = read_weight(roles["weight"]) if "weight" in roles else None
+    for column in (one for one in roles.values() if one.name not in features):
+        notes += [f"The {column.role} {column.name!r} {remark}" for remark in column.remarks]
     read = TrainingTable(
         name=name,
         features=features,
@@ -102,14 +107,19 @@ def read_training_table(
         label_type="str" if classes is None else classes.type,
         target=values,
         choices=choices,
-        weight=read_weight(roles["weight"]) if "weight" in roles else None,
+        weight=weight,
         group=None if group is None else group.codes,
         time=time,
         date_forms=date_forms,
+        notations=notations,
         notes=tuple(notes),
         equal_rows=equal,
     )
-    return read if test is None else _with_test_part(read, table, test, rare)
+    if test is None:
+        return read
+    others = [*roles.values(), *(target_columns if classes is None else [])]
+    notations |= {column.name: column.notation for column in others if column.notation is not None}
+    return _with_test_part(read, table, test, rare, Precedent(source=table.source, notations=notations))
 
 
 def _read_time(column: RawColumn, choices: ColumnChoices, date_forms: dict[str, str], notes: list[str]) -> NDArray[Any]:
@@ -245,7 +255,9 @@ def _left_out(rare: tuple[str, ...], rows: int, table: Table) -> str:
     return f"{counted} of {table.source} left out, of rare {classes}: {shown}."
 
 
-def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: tuple[str, ...]) -> TrainingTable:
+def _with_test_part(
+    train: TrainingTable, train_raw: Table, test: Table, rare: tuple[str, ...], precedent: Precedent
+) -> TrainingTable:
     """Appends the rows of a test part to those of `train`, read in the same way.
 
     Args:
@@ -253,16 +265,16 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
         train_raw: table of the training rows as read from its source.
         test: table of the test part as read from its source.
         rare: classes whose rows are left out.
+        precedent: notation of the training rows, as which the test part is read.
     """
     choices = train.choices
     for needed in (*train.target_names, *train.features, *choices.roles.values()):
         if needed not in test.columns:
             raise DataError(f"{test.source} has no column {needed!r}, which {train_raw.source} has.")
     extra = [name for name in test.columns if name not in train_raw.columns]
-    notes = list(train.notes)
-    notes += [f"Column {name!r} of {test.source} is not in {train_raw.source} and was passed over." for name in extra]
-    # If the test file does not show its marks, the marks of the training file are used.
-    test = replace(with_target(test, train.target_names, choices, notes), precedent=train_raw)
+    notes = [f"Column {name!r} of {test.source} is not in {train_raw.source} and was passed over." for name in extra]
+    notes += test.notes
+    test = replace(with_target(test, train.target_names, choices, notes), precedent=precedent)
     if rare:
         names = RawColumn(test, train.target_name, "target").names()
         is_rare = np.isin(names.codes, [i for i, name in enumerate(names.names) if name in rare])
@@ -270,30 +282,33 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
             test = test.select(~is_rare)
             notes.append(_left_out(rare, int(is_rare.sum()), test))
     features = read_same_features(
-        [RawColumn(test, name) for name in train.features], train.features, choices, train.date_forms
+        [RawColumn(test, name) for name in train.features], train.features, notes, train.date_forms
     )
     joint = replace(
         train,
         features=joined_features(train.features, features),
-        target=np.concatenate((train.target, read_same_targets(test, train, train_raw))),
+        target=np.concatenate((train.target, read_same_targets(test, train, train_raw, notes))),
         test_rows=test.rows,
     )
     row_numbers = () if train.equal_rows is None else train.equal_rows.row_numbers
     equal = equal_rows_of(joint.features, _target_column(joint.target, joint.labels), row_numbers=row_numbers)
     notes += filter(None, [equal_rows_note(equal, choices, test_rows=test.rows, test=test.source)])
-    joint = replace(joint, equal_rows=equal, notes=tuple(notes))
+    joint = replace(joint, equal_rows=equal)
     if train.weight is not None and choices.weight is not None:
-        weight = read_weight(RawColumn(test, choices.weight, "weight"))
+        column = RawColumn(test, choices.weight, "weight")
+        weight = read_weight(column)
+        notes += column.notes()
         joint = replace(joint, weight=np.concatenate((train.weight, weight)))
     if train.time is not None and choices.time is not None:
         column = RawColumn(test, choices.time, "time")
         kind = kind_of(train.time)
         time = read_time(column, as_kind(choices, choices.time, kind, train.date_forms))
         check_times_apart(train.time, time, column)
+        notes += column.notes() if choices.time not in train.features else []
         joint = replace(joint, time=np.concatenate((train.time, time)))
     if choices.group is not None:
         column = RawColumn(test, choices.group, "group")
         groups, of_test = read_group(RawColumn(train_raw, choices.group, "group")), _read_group(column, notes)
         check_groups_apart(groups, of_test, column)
-        joint = replace(joint, group=joined_names(groups, of_test).codes, notes=tuple(notes))
-    return joint
+        joint = replace(joint, group=joined_names(groups, of_test).codes)
+    return replace(joint, notes=(*train.notes, *notes), test_notes=tuple(notes))
