@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.columns.cell_text import bare, is_missing
+from models.columns.cell_text import bare, decimal_text, is_missing
 from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.dictionary_cells import CellDictionary, DictionaryCells, ListedCells
 from models.columns.named_columns import Cells
@@ -129,8 +129,6 @@ def _values(array: pa.Array, column: Column) -> ListedCells:
 
 def _dictionary(array: pa.Array) -> DictionaryCells:
     if not pa.types.is_dictionary(array.type):
-        if pa.types.is_decimal(array.type):
-            array = array.cast(pa.string())
         array = array.dictionary_encode()
     codes = array.indices
     if codes.null_count:
@@ -141,6 +139,8 @@ def _dictionary(array: pa.Array) -> DictionaryCells:
 
 def _distinct(cells: pa.Array) -> ListedCells:
     kind = cells.type
+    if pa.types.is_decimal(kind):
+        return [None if cell is None else decimal_text(cell) for cell in cells.to_pylist()]
     if is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind) or cells.null_count:
         listed: Sequence[Any] = cells.to_pylist()
         return listed

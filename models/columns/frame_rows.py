@@ -1,7 +1,8 @@
 """Conversion of a data frame, an Arrow table, an array or a list to rows as clients send.
 
-A cell of a frame becomes the cell of a JSON request: missing values become None, moments become ISO 8601 texts. So
-frames and requests are read by the same code, `models.columns.encoding`. This module imports neither pandas nor
+A cell of a frame becomes the cell of a JSON request: missing values become None, moments become ISO 8601 texts in UTC,
+spelled as training spells the names of moments. So frames and requests are read by the same code,
+`models.columns.encoding`. This module imports neither pandas nor
 pyarrow: it recognises a frame by the frame's methods.
 """
 
@@ -15,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from models.columns.cell_text import decimal_text
+from models.columns.dates import are_dates, iso_text, moment_text
 from models.columns.row_names import RowNames
 from models.errors import DataError
 
@@ -44,7 +47,7 @@ def rows_of(data: Any, names: Sequence[str], *, categorical: Collection[str] = (
     if isinstance(data, Mapping):
         return [_row(data)]
     if hasattr(data, "column_names") and hasattr(data, "column"):  # Arrow
-        return _from_columns(data.column_names, data.column, lambda column: column.to_pylist(), names, categorical)
+        return _from_columns(data.column_names, data.column, _arrow_cells, names, categorical)
     if hasattr(data, "columns") and hasattr(data, "dtypes"):  # pandas and polars
         labels = {str(label): label for label in data.columns}
         present = list(map(str, data.columns))
@@ -94,10 +97,16 @@ def _from_columns(
     return [list(row) for row in zip(*columns, strict=True)]
 
 
+def _arrow_cells(column: Any) -> list[Any]:
+    # Arrow lists the numbers by which it stores the periods of pandas.
+    is_periods = hasattr(getattr(column, "type", None), "freq")
+    return list(column.to_pandas() if is_periods else column.to_pylist())
+
+
 def _category(cell: Any, *, is_short: bool) -> Any:
     """Returns a number as the name of a category; leaves other cells unchanged."""
     if isinstance(cell, Decimal):
-        return f"{cell:f}" if cell.is_finite() else cell
+        return decimal_text(cell) if cell.is_finite() else cell
     if isinstance(cell, np.floating) and cell.dtype.itemsize < 8:
         is_short = True
     if is_short and isinstance(cell, float | np.floating) and cell == cell:
@@ -133,13 +142,13 @@ def _cell(cell: Any) -> Any:
     if isinstance(cell, np.datetime64 | np.timedelta64) and np.isnat(cell):
         return None
     if isinstance(cell, np.datetime64):
-        return str(cell.astype("datetime64[us]"))
+        return iso_text(cell) if are_dates(np.asarray(cell)) else str(cell)
     if isinstance(cell, np.timedelta64):
         return float(cell / np.timedelta64(1, "s"))
     if isinstance(cell, np.generic):
         return _cell(cell.item())
     if isinstance(cell, datetime):
-        return cell.isoformat(timespec="microseconds")
+        return moment_text(cell)
     if isinstance(cell, date | uuid.UUID):
         return str(cell)
     return _measured(cell)
