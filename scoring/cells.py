@@ -88,7 +88,7 @@ def wrong_type(kind: pa.DataType, column: Column) -> str | None:
     if pa.types.is_nested(bare) or pa.types.is_binary(bare) or pa.types.is_large_binary(bare):
         return f"holds {bare}, where the model takes {_expected(column)}"
     is_moment = pa.types.is_timestamp(bare) or pa.types.is_date(bare)
-    if isinstance(column, NumericColumn) and (is_text(bare) or is_moment or pa.types.is_boolean(bare)):
+    if isinstance(column, NumericColumn) and (is_text(bare) or is_moment):
         return f"holds {bare}, where the model takes numbers"
     return None
 
@@ -114,6 +114,8 @@ def _values(array: pa.Array, column: Column) -> ListedCells:
     kind = array.type
     if pa.types.is_null(kind):
         return [None] * len(array)
+    if pa.types.is_boolean(kind) and isinstance(column, NumericColumn):
+        array, kind = array.cast(pa.int8()), pa.int8()  # 1 and 0, as in training
     if pa.types.is_boolean(kind):
         listed: Sequence[Any] = array.to_pylist()
         return listed

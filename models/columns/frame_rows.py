@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,9 @@ _GAPS = frozenset({"NAType", "NaTType"})
 _SHORT_FLOATS = frozenset({"float16", "float32", "float", "halffloat", "float[pyarrow]", "halffloat[pyarrow]"})
 
 
-def rows_of(data: Any, names: Sequence[str], *, categorical: Collection[str] = ()) -> Sequence[Any]:
+def rows_of(
+    data: Any, names: Sequence[str], *, categorical: Collection[str] = (), numeric: Collection[str] = ()
+) -> Sequence[Any]:
     """Returns rows that `RowEncoder.encode` takes: lists of cells in column order, or mappings by column name.
 
     Args:
@@ -38,6 +41,8 @@ def rows_of(data: Any, names: Sequence[str], *, categorical: Collection[str] = (
         categorical: names of the model's columns of categories. In these columns of a frame, numbers are spelled as
             training spells those of a typed table: a float32 by its shortest digits (0.1), a decimal with all of its
             digits (1.10).
+        numeric: names of the model's columns of numbers. In these columns of a frame, truth values are 1 and 0, as in a
+            typed table of training.
 
     Raises:
         DataError: `data` has no rows, or is a frame that lacks one of the columns.
@@ -46,17 +51,16 @@ def rows_of(data: Any, names: Sequence[str], *, categorical: Collection[str] = (
         raise DataError("a text is no table: give a data frame, an Arrow table or a list of rows.")
     if isinstance(data, Mapping):
         return [_row(data)]
+    own = partial(_from_columns, names=names, categorical=categorical, numeric=numeric)
     if hasattr(data, "column_names") and hasattr(data, "column"):  # Arrow
-        return _from_columns(data.column_names, data.column, _arrow_cells, names, categorical)
+        return own(data.column_names, data.column, _arrow_cells)
     if hasattr(data, "columns") and hasattr(data, "dtypes"):  # pandas and polars
         labels = {str(label): label for label in data.columns}
         present = list(map(str, data.columns))
-        return _from_columns(
-            present, lambda name: data[labels[name]], lambda column: column.to_list(), names, categorical
-        )
+        return own(present, lambda name: data[labels[name]], lambda column: column.to_list())
     if hasattr(data, "index") and hasattr(data, "to_dict"):  # one row of a data frame
         cells = {str(key): cell for key, cell in data.items()}  # `to_dict` widens a float32
-        return _from_columns(list(cells), lambda name: [cells[name]], list, names, categorical)
+        return own(list(cells), lambda name: [cells[name]], list)
     if isinstance(data, np.ndarray):
         if data.ndim != 2:
             raise DataError(f"an array of shape {data.shape} is no table: give one of shape (rows, {len(names)}).")
@@ -72,6 +76,7 @@ def _from_columns(
     cells_of: Callable[[Any], list[Any]],
     names: Sequence[str],
     categorical: Collection[str],
+    numeric: Collection[str],
 ) -> list[list[Any]]:
     known = RowNames(names)
     found: dict[str, str] = {}
@@ -93,6 +98,8 @@ def _from_columns(
         if name in categorical:
             kind = str(getattr(column, "dtype", getattr(column, "type", ""))).lower()
             cells = [_category(cell, is_short=kind in _SHORT_FLOATS) for cell in cells]
+        elif name in numeric:
+            cells = [int(cell) if isinstance(cell, bool | np.bool_) else cell for cell in cells]
         columns.append([_cell(cell) for cell in cells])
     return [list(row) for row in zip(*columns, strict=True)]
 

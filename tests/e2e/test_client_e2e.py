@@ -73,12 +73,13 @@ def numbers(seed: int = 1) -> pd.DataFrame:
 
 
 def typed(seed: int = 9) -> pd.DataFrame:
-    """Returns a frame whose columns of names are typed: moments in a time zone, days and small decimals."""
+    """Returns a frame with typed names (moments in a time zone, days, small decimals), and with truth values."""
     rng = np.random.default_rng(seed)
     day = pd.Timestamp("2024-05-31") + pd.to_timedelta(rng.integers(0, 3, ROWS), unit="D")
     moment = (day + pd.Timedelta("3h")).tz_localize("UTC").tz_convert("Asia/Tokyo")
     small = [Decimal(int(digit)) * Decimal("0.0000001") for digit in rng.integers(0, 3, ROWS)]
-    return pd.DataFrame({"day": day, "moment": moment, "small": small, "buys": np.where(day.day > 1, "yes", "no")})
+    columns = {"day": day, "moment": moment, "small": small, "smoker": rng.random(ROWS) < 0.4}
+    return pd.DataFrame(columns | {"buys": np.where(day.day > 1, "yes", "no")})
 
 
 TARGETS = ("far", "value", "text", "whole", "truth", "point")
@@ -94,7 +95,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     gaps = numbers()[["a", "b", "value"]]
     gaps.loc[::7, "a"] = np.nan
     axon.fit(gaps, target="value", name="gaps", **QUICK).publish(store, report=False)
-    choices = ColumnChoices(categorical=("day", "moment", "small"), unknown="refuse")
+    choices = ColumnChoices(categorical=("day", "moment", "small"), numeric=("smoker",), unknown="refuse")
     axon.fit(typed(), target="buys", name="typed", choices=choices, **QUICK).publish(store, report=False)
     choices = ColumnChoices(unknown="refuse")
     axon.fit(people(), target="buys", name="strict", choices=choices, **QUICK).publish(store, report=False)
