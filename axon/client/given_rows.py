@@ -42,7 +42,14 @@ class GivenRows:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def cells(self, start: int, stop: int, names: Sequence[str] | None, categorical: Collection[str] = ()) -> list[Any]:
+    def cells(
+        self,
+        start: int,
+        stop: int,
+        names: Sequence[str] | None,
+        categorical: Collection[str] = (),
+        numeric: Collection[str] = (),
+    ) -> list[Any]:
         """Returns rows with the cells of a JSON request.
 
         Args:
@@ -50,6 +57,7 @@ class GivenRows:
             stop: row after the last one.
             names: names of the model's columns; None if they are not known.
             categorical: names of the model's columns of categories, as far as they are known.
+            numeric: names of the model's columns of numbers, as far as they are known.
 
         Raises:
             DataError: a column of the model is missing.
@@ -112,11 +120,18 @@ class GivenFrame(GivenRows):
         rows: int = self._rows.num_rows if hasattr(self._rows, "num_rows") else len(self._rows)
         return rows
 
-    def cells(self, start: int, stop: int, names: Sequence[str] | None, categorical: Collection[str] = ()) -> list[Any]:
+    def cells(
+        self,
+        start: int,
+        stop: int,
+        names: Sequence[str] | None,
+        categorical: Collection[str] = (),
+        numeric: Collection[str] = (),
+    ) -> list[Any]:
         """Returns rows in the order of the model's columns; mappings with all columns if the names are not known."""
         some = self._slice(start, stop)
         if names is not None:
-            return list(rows_of(some, names, categorical=categorical))
+            return list(rows_of(some, names, categorical=categorical, numeric=numeric))
         return [dict(zip(self._present, row, strict=True)) for row in rows_of(some, self._present)]
 
     def matrix(self, start: int, stop: int, names: Sequence[str] | None) -> NDArray[Any] | None:

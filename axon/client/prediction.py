@@ -250,7 +250,8 @@ class Prediction:
                     is_binary=True,
                 )
         try:
-            cells = self._given.cells(start, stop, names, () if version is None else version.categorical)
+            kinds = ((), ()) if version is None else (version.categorical, version.numeric)
+            cells = self._given.cells(start, stop, names, *kinds)
             body = json_rows.write_rows(cells, reference, names, self._members, self._level)
         except RowsRefused as error:
             raise error.moved(start) from None

@@ -1,7 +1,8 @@
 """Conversion of a data frame, an Arrow table, an array or a list to rows as clients send.
 
-A cell of a frame becomes the cell of a JSON request: missing values become None, moments become ISO 8601 texts. So
-frames and requests are read by the same code, `models.columns.encoding`. This module imports neither pandas nor
+A cell of a frame becomes the cell of a JSON request: missing values become None, moments become ISO 8601 texts in UTC,
+spelled as training spells the names of moments. So frames and requests are read by the same code,
+`models.columns.encoding`. This module imports neither pandas nor
 pyarrow: it recognises a frame by the frame's methods.
 """
 
@@ -11,10 +12,13 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from models.columns.cell_text import decimal_text
+from models.columns.dates import are_dates, iso_text, moment_text
 from models.columns.row_names import RowNames
 from models.errors import DataError
 
@@ -25,7 +29,9 @@ _GAPS = frozenset({"NAType", "NaTType"})
 _SHORT_FLOATS = frozenset({"float16", "float32", "float", "halffloat", "float[pyarrow]", "halffloat[pyarrow]"})
 
 
-def rows_of(data: Any, names: Sequence[str], *, categorical: Collection[str] = ()) -> Sequence[Any]:
+def rows_of(
+    data: Any, names: Sequence[str], *, categorical: Collection[str] = (), numeric: Collection[str] = ()
+) -> Sequence[Any]:
     """Returns rows that `RowEncoder.encode` takes: lists of cells in column order, or mappings by column name.
 
     Args:
@@ -35,6 +41,8 @@ def rows_of(data: Any, names: Sequence[str], *, categorical: Collection[str] = (
         categorical: names of the model's columns of categories. In these columns of a frame, numbers are spelled as
             training spells those of a typed table: a float32 by its shortest digits (0.1), a decimal with all of its
             digits (1.10).
+        numeric: names of the model's columns of numbers. In these columns of a frame, truth values are 1 and 0, as in a
+            typed table of training.
 
     Raises:
         DataError: `data` has no rows, or is a frame that lacks one of the columns.
@@ -43,17 +51,16 @@ def rows_of(data: Any, names: Sequence[str], *, categorical: Collection[str] = (
         raise DataError("a text is no table: give a data frame, an Arrow table or a list of rows.")
     if isinstance(data, Mapping):
         return [_row(data)]
+    own = partial(_from_columns, names=names, categorical=categorical, numeric=numeric)
     if hasattr(data, "column_names") and hasattr(data, "column"):  # Arrow
-        return _from_columns(data.column_names, data.column, lambda column: column.to_pylist(), names, categorical)
+        return own(data.column_names, data.column, _arrow_cells)
     if hasattr(data, "columns") and hasattr(data, "dtypes"):  # pandas and polars
         labels = {str(label): label for label in data.columns}
         present = list(map(str, data.columns))
-        return _from_columns(
-            present, lambda name: data[labels[name]], lambda column: column.to_list(), names, categorical
-        )
+        return own(present, lambda name: data[labels[name]], lambda column: column.to_list())
     if hasattr(data, "index") and hasattr(data, "to_dict"):  # one row of a data frame
         cells = {str(key): cell for key, cell in data.items()}  # `to_dict` widens a float32
-        return _from_columns(list(cells), lambda name: [cells[name]], list, names, categorical)
+        return own(list(cells), lambda name: [cells[name]], list)
     if isinstance(data, np.ndarray):
         if data.ndim != 2:
             raise DataError(f"an array of shape {data.shape} is no table: give one of shape (rows, {len(names)}).")
@@ -69,6 +76,7 @@ def _from_columns(
     cells_of: Callable[[Any], list[Any]],
     names: Sequence[str],
     categorical: Collection[str],
+    numeric: Collection[str],
 ) -> list[list[Any]]:
     known = RowNames(names)
     found: dict[str, str] = {}
@@ -90,14 +98,22 @@ def _from_columns(
         if name in categorical:
             kind = str(getattr(column, "dtype", getattr(column, "type", ""))).lower()
             cells = [_category(cell, is_short=kind in _SHORT_FLOATS) for cell in cells]
+        elif name in numeric:
+            cells = [int(cell) if isinstance(cell, bool | np.bool_) else cell for cell in cells]
         columns.append([_cell(cell) for cell in cells])
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _arrow_cells(column: Any) -> list[Any]:
+    # Arrow lists the numbers by which it stores the periods of pandas.
+    is_periods = hasattr(getattr(column, "type", None), "freq")
+    return list(column.to_pandas() if is_periods else column.to_pylist())
 
 
 def _category(cell: Any, *, is_short: bool) -> Any:
     """Returns a number as the name of a category; leaves other cells unchanged."""
     if isinstance(cell, Decimal):
-        return f"{cell:f}" if cell.is_finite() else cell
+        return decimal_text(cell) if cell.is_finite() else cell
     if isinstance(cell, np.floating) and cell.dtype.itemsize < 8:
         is_short = True
     if is_short and isinstance(cell, float | np.floating) and cell == cell:
@@ -133,13 +149,13 @@ def _cell(cell: Any) -> Any:
     if isinstance(cell, np.datetime64 | np.timedelta64) and np.isnat(cell):
         return None
     if isinstance(cell, np.datetime64):
-        return str(cell.astype("datetime64[us]"))
+        return iso_text(cell) if are_dates(np.asarray(cell)) else str(cell)
     if isinstance(cell, np.timedelta64):
         return float(cell / np.timedelta64(1, "s"))
     if isinstance(cell, np.generic):
         return _cell(cell.item())
     if isinstance(cell, datetime):
-        return cell.isoformat(timespec="microseconds")
+        return moment_text(cell)
     if isinstance(cell, date | uuid.UUID):
         return str(cell)
     return _measured(cell)

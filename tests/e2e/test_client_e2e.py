@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,16 @@ def numbers(seed: int = 1) -> pd.DataFrame:
     return frame
 
 
+def typed(seed: int = 9) -> pd.DataFrame:
+    """Returns a frame with typed names (moments in a time zone, days, small decimals), and with truth values."""
+    rng = np.random.default_rng(seed)
+    day = pd.Timestamp("2024-05-31") + pd.to_timedelta(rng.integers(0, 3, ROWS), unit="D")
+    moment = (day + pd.Timedelta("3h")).tz_localize("UTC").tz_convert("Asia/Tokyo")
+    small = [Decimal(int(digit)) * Decimal("0.0000001") for digit in rng.integers(0, 3, ROWS)]
+    columns = {"day": day, "moment": moment, "small": small, "smoker": rng.random(ROWS) < 0.4}
+    return pd.DataFrame(columns | {"buys": np.where(day.day > 1, "yes", "no")})
+
+
 TARGETS = ("far", "value", "text", "whole", "truth", "point")
 
 
@@ -84,6 +95,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     gaps = numbers()[["a", "b", "value"]]
     gaps.loc[::7, "a"] = np.nan
     axon.fit(gaps, target="value", name="gaps", **QUICK).publish(store, report=False)
+    choices = ColumnChoices(categorical=("day", "moment", "small"), numeric=("smoker",), unknown="refuse")
+    axon.fit(typed(), target="buys", name="typed", choices=choices, **QUICK).publish(store, report=False)
     choices = ColumnChoices(unknown="refuse")
     axon.fit(people(), target="buys", name="strict", choices=choices, **QUICK).publish(store, report=False)
     return store
@@ -158,6 +171,19 @@ def test_every_kind_of_column_in_every_kind_of_table(kind: str, server: Server, 
         assert answer.classes == expected.classes
     one = ask.predict(rows[5], "people")
     assert one.predictions == ask.predict(frame.iloc[5], "people").predictions == expected.predictions[5:6]
+
+
+def test_typed_cells_of_names_are_those_of_training(kind: str, server: Server, store: Store) -> None:
+    frame = typed()
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    expected = axon.load("typed", store).predict_proba(frame)
+    for rows in (frame, table, frame.astype({"day": "period[D]"})):
+        np.testing.assert_array_equal(axon.load("typed", store).predict_proba(rows), expected)
+        check(Asker(kind, server.url).predict(rows, "typed"), store, "typed", frame)
+    with Client(server.url) as client:
+        assert len(client.explain(frame[:2], "typed").rows) == 2
+    scored = axon.Scorer("typed", store)(table)
+    np.testing.assert_allclose(scored["probability yes"].to_numpy(), expected[:, 1], atol=1e-6)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -76,7 +76,7 @@ def test_arrays_lists_and_mappings() -> None:
     moment = datetime.datetime(2024, 5, 31, 1, 2, 3)
     assert given_rows([(1, math.nan), [moment, np.int8(3)]]).cells(0, 2, None) == [
         [1, None],
-        ["2024-05-31T01:02:03.000000", 3],
+        ["2024-05-31T01:02:03Z", 3],
     ]
     assert given_rows([[1], [2], [3]]).cells(1, 2, None) == [[2]]
 

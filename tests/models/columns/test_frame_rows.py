@@ -38,13 +38,13 @@ KEY = uuid.UUID(int=5)
         (Decimal("1.5"), 1.5),
         (KEY, "00000000-0000-0000-0000-000000000005"),
         (datetime.date(2024, 5, 31), "2024-05-31"),
-        (datetime.datetime(2024, 5, 31, 7, 5), "2024-05-31T07:05:00.000000"),
-        (pd.Timestamp("2024-05-31T07:05Z"), "2024-05-31T07:05:00.000000+00:00"),
-        (np.datetime64("2024-05-31T07:05"), "2024-05-31T07:05:00.000000"),
+        (datetime.datetime(2024, 5, 31, 7, 5), "2024-05-31T07:05:00Z"),
+        (pd.Timestamp("2024-05-31T07:05Z"), "2024-05-31T07:05:00Z"),
+        (np.datetime64("2024-05-31T07:05"), "2024-05-31T07:05:00Z"),
         (datetime.timedelta(minutes=2), 120.0),
         (np.timedelta64(1500, "ms"), 1.5),
         (datetime.time(1, 0, 30), 3630.0),
-        (pd.Period("2024-05"), "2024-05-01T00:00:00.000000"),
+        (pd.Period("2024-05"), "2024-05-01"),
     ],
     ids=repr,
 )
@@ -102,3 +102,31 @@ def test_a_column_that_stands_twice_is_refused_where_the_model_needs_it():
     assert rows_of(frame, ["a"]) == [[1.0]]
     with pytest.raises(DataError, match="column 'b' twice"):
         rows_of(frame, ["a", "b"])
+
+
+TRUTH = [True, None, False]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"a": TRUTH, "b": TRUTH, "c": TRUTH}),
+        pd.DataFrame({name: pd.array(TRUTH, dtype="boolean") for name in "abc"}),
+        pd.DataFrame({name: pd.array(TRUTH, dtype="bool[pyarrow]") for name in "abc"}),
+        pa.table(dict.fromkeys("abc", TRUTH)),
+        pd.DataFrame(dict.fromkeys("abc", TRUTH), index=[4, 5, 6]).iloc[0],
+    ],
+    ids=["objects", "boolean", "Arrow types", "Arrow", "one row"],
+)
+def test_truth_values_of_a_frame_are_1_and_0_in_a_column_of_numbers(frame):
+    rows = rows_of(frame, ["a", "b", "c"], numeric=["a"], categorical=["b"])
+    expected = [[1, True, True], [None, None, None], [0, False, False]]
+    assert rows == expected[: len(rows)]
+    assert [[type(cell) for cell in row] for row in rows[:1]] == [[int, bool, bool]]
+    assert rows_of(pd.DataFrame({"a": np.array([True])}), ["a"], numeric=["a"]) == [[1]]
+
+
+def test_truth_values_of_rows_stay_as_in_a_request():
+    for rows in ([[True]], [{"a": True}], {"a": True}):
+        (row,) = rows_of(rows, ["a"], numeric=["a"])
+        assert (row["a"] if isinstance(row, dict) else row[0]) is True
