@@ -133,6 +133,10 @@ class KnownVersion:
             numeric=frozenset(column["name"] for column in columns if column["kind"] == "numeric"),
         )
 
+    def has_columns_of(self, other: KnownVersion) -> bool:
+        """Returns True if both versions read rows alike: the same names in the same order, and of the same kinds."""
+        return (self.names, self.categorical, self.numeric) == (other.names, other.categorical, other.numeric)
+
     @property
     def reference(self) -> str:
         """The name and the version, `name@version`."""

@@ -59,7 +59,7 @@ class Explaining:
         if not len(self._given):
             raise DataError("there are no rows to explain.")
         reference, version = self._model, None
-        if reference is None or self._given.needs_names or (self._background and self._background.needs_names):
+        if reference is None or self._given.needs_columns or (self._background and self._background.needs_columns):
             version = yield from self._known.fetch(self._call, reference)
             if version is not None:
                 reference = version.reference

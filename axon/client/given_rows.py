@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.frame_rows import rows_of
+from models.columns.frame_rows import has_typed_numbers, rows_of
 from models.columns.row_names import RowNames
 from models.errors import DataError
 
@@ -29,15 +29,18 @@ class GivenRows:
         rows: list of rows.
 
     Attributes:
-        needs_names: True if the names of the model's columns say which columns are sent.
         index: index of a data frame of pandas, for the answer; None for other rows.
     """
 
-    needs_names = False
     index: Any = None
 
     def __init__(self, rows: Any) -> None:
         self._rows = rows
+
+    @property
+    def needs_columns(self) -> bool:
+        """True if the model's columns decide which cells are sent, or the spelling of the cells."""
+        return has_typed_numbers(self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -62,7 +65,7 @@ class GivenRows:
         Raises:
             DataError: a column of the model is missing.
         """
-        return list(rows_of(self._rows[start:stop], names or ()))
+        return list(rows_of(self._rows[start:stop], names or (), categorical=categorical, numeric=numeric))
 
     def matrix(self, start: int, stop: int, names: Sequence[str] | None) -> NDArray[Any] | None:
         """Returns rows as `(rows, columns)` integers or floats, NaN for missing; None if not all cells are numbers.
@@ -103,8 +106,6 @@ class GivenFrame(GivenRows):
         frame: frame, whose other columns than those of the model are ignored.
     """
 
-    needs_names = True
-
     def __init__(self, frame: Any) -> None:
         super().__init__(frame)
         self._is_row = not hasattr(frame, "columns") and not hasattr(frame, "column_names")
@@ -113,6 +114,11 @@ class GivenFrame(GivenRows):
         else:
             self._present = [str(name) for name in getattr(frame, "column_names", None) or frame.columns]
             self.index = getattr(frame, "index", None)
+
+    @property
+    def needs_columns(self) -> bool:
+        """True."""
+        return True
 
     def __len__(self) -> int:
         if self._is_row:

@@ -9,10 +9,11 @@ pyarrow: it recognises a frame by the frame's methods.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from models.columns.row_names import RowNames
 from models.errors import DataError
 
 _LISTED = 10  # columns named in a message
+# Types of numbers that training spells as categories by their own digits.
+_TYPED_NUMBERS = frozenset({Decimal, np.float16, np.float32})
 # Types of pandas' missing values, recognised by name, because pandas may not be installed.
 _GAPS = frozenset({"NAType", "NaTType"})
 # Floats of less than 64 bits, as pandas, polars and Arrow write their types in lower case.
@@ -38,9 +41,9 @@ def rows_of(
         data: pandas or polars DataFrame, Arrow table, pandas Series (one row), two-dimensional array, mapping (one
             row), or a list of lists or mappings. Columns of a frame that the model does not know are ignored.
         names: names of the model's columns, in order.
-        categorical: names of the model's columns of categories. In these columns of a frame, numbers are spelled as
-            training spells those of a typed table: a float32 by its shortest digits (0.1), a decimal with all of its
-            digits (1.10).
+        categorical: names of the model's columns of categories. In these columns, numbers are spelled as training
+            spells those of a typed table: a float32 by its shortest digits (0.1), a decimal with all of its digits
+            (1.10).
         numeric: names of the model's columns of numbers. In these columns of a frame, truth values are 1 and 0, as in a
             typed table of training.
 
@@ -50,7 +53,7 @@ def rows_of(
     if isinstance(data, str | bytes):
         raise DataError("a text is no table: give a data frame, an Arrow table or a list of rows.")
     if isinstance(data, Mapping):
-        return [_row(data)]
+        return _listed_rows([data], names, categorical)
     own = partial(_from_columns, names=names, categorical=categorical, numeric=numeric)
     if hasattr(data, "column_names") and hasattr(data, "column"):  # Arrow
         return own(data.column_names, data.column, _arrow_cells)
@@ -64,10 +67,26 @@ def rows_of(
     if isinstance(data, np.ndarray):
         if data.ndim != 2:
             raise DataError(f"an array of shape {data.shape} is no table: give one of shape (rows, {len(names)}).")
-        return [_row(row) for row in data.tolist()]
+        return _listed_rows(data.tolist(), names, categorical, is_short=_is_short(data.dtype))
     if not isinstance(data, Sequence):
         raise DataError(f"a {type(data).__name__} is no table: give a data frame, an Arrow table or a list of rows.")
-    return [_row(row) for row in data]
+    return _listed_rows(data, names, categorical)
+
+
+def has_typed_numbers(rows: Any) -> bool:
+    """Returns True if some numbers are spelled otherwise as a category than as a number: decimals, and short floats.
+
+    Args:
+        rows: two-dimensional array, or a list of lists or mappings.
+    """
+    if isinstance(rows, np.ndarray) and rows.dtype != np.object_:
+        return _is_short(rows.dtype)
+    cells = (row.values() if isinstance(row, Mapping) else row for row in rows)
+    return any(not _TYPED_NUMBERS.isdisjoint(map(type, some)) for some in cells if isinstance(some, Iterable))
+
+
+def _is_short(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" and dtype.itemsize < 8
 
 
 def _from_columns(
@@ -126,12 +145,35 @@ def _counted(names: Sequence[str]) -> str:
     return f"column {listed}" if len(names) == 1 else f"columns {listed}"
 
 
-def _row(row: Any) -> Any:
-    if isinstance(row, Mapping):
-        return {key: _cell(cell) for key, cell in row.items()}
+def _listed_rows(
+    rows: Sequence[Any], names: Sequence[str], categorical: Collection[str], *, is_short: bool = False
+) -> list[Any]:
+    """Converts lists of cells and mappings; leaves rows of other types unchanged.
+
+    Args:
+        rows: lists of cells in the order of the columns, or mappings by name.
+        names: names of the model's columns, in order.
+        categorical: names of the model's columns of categories.
+        is_short: True if all cells are floats of less than 64 bits.
+    """
+    known = RowNames(names)
+    return [_row(row, names, known, categorical, is_short=is_short) for row in rows]
+
+
+def _row(row: Any, names: Sequence[str], known: RowNames, categorical: Collection[str], *, is_short: bool) -> Any:
     if isinstance(row, np.ndarray):
-        row = row.tolist()
-    return [_cell(cell) for cell in row] if isinstance(row, list | tuple) else row
+        row = list(row) if row.ndim == 1 else row.tolist()  # `tolist` widens a float32
+    is_mapping = isinstance(row, Mapping)
+    if not is_mapping and not isinstance(row, list | tuple):
+        return row
+    cells = row.values() if is_mapping else row
+    if is_short or not _TYPED_NUMBERS.isdisjoint(map(type, cells)):
+        columns = map(known.find, row) if is_mapping else chain(names, repeat(None))
+        cells = [
+            _category(cell, is_short=is_short) if column in categorical else cell
+            for column, cell in zip(columns, cells, strict=False)
+        ]
+    return dict(zip(row, map(_cell, cells), strict=True)) if is_mapping else list(map(_cell, cells))
 
 
 def _cell(cell: Any) -> Any:

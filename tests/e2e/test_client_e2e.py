@@ -82,6 +82,17 @@ def typed(seed: int = 9) -> pd.DataFrame:
     return pd.DataFrame(columns | {"buys": np.where(day.day > 1, "yes", "no")})
 
 
+IDS = (1234567890123456789, 1234567890123456768, 134217744, 134217740)  # as floats, two of them
+PRICES = (0.1, 0.25, 0.7, 1.1)
+
+
+def trained(name: str) -> pd.DataFrame:
+    """Returns a frame with numbers for names: those of `IDS` or `PRICES`."""
+    cells = np.array(IDS) if name == "ids" else np.array(PRICES, dtype=np.float32)
+    places = np.arange(ROWS) % len(cells)
+    return pd.DataFrame({"id": cells[places], "b": places % 2, "value": 10.0 * places})
+
+
 TARGETS = ("far", "value", "text", "whole", "truth", "point")
 
 
@@ -97,6 +108,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     axon.fit(gaps, target="value", name="gaps", **QUICK).publish(store, report=False)
     choices = ColumnChoices(categorical=("day", "moment", "small"), numeric=("smoker",), unknown="refuse")
     axon.fit(typed(), target="buys", name="typed", choices=choices, **QUICK).publish(store, report=False)
+    for name in ("ids", "prices"):
+        choices = ColumnChoices(categorical=("id",))
+        model = axon.fit(trained(name), target="value", name=name, choices=choices, **{**QUICK, "epochs": 60})
+        model.publish(store, report=False)
     choices = ColumnChoices(unknown="refuse")
     axon.fit(people(), target="buys", name="strict", choices=choices, **QUICK).publish(store, report=False)
     return store
@@ -184,6 +199,28 @@ def test_typed_cells_of_names_are_those_of_training(kind: str, server: Server, s
         assert len(client.explain(frame[:2], "typed").rows) == 2
     scored = axon.Scorer("typed", store)(table)
     np.testing.assert_allclose(scored["probability yes"].to_numpy(), expected[:, 1], atol=1e-6)
+
+
+def test_numbers_name_the_same_categories_in_every_form(kind: str, server: Server, store: Store) -> None:
+    places = np.arange(ROWS) % len(IDS)
+    whole = np.array([[IDS[place], place % 2] for place in places])
+    assert whole.dtype == np.int64
+    short = np.array([[PRICES[place % len(PRICES)], place % 2] for place in places], dtype=np.float32)
+    for model, rows in (("ids", whole), ("ids", whole.astype(np.uint64)), ("prices", short)):
+        expected = axon.load(model, store).predict(trained(model).drop(columns="value"))[: len(IDS)]
+        assert len(set(expected)) == len(set(rows[:, 0].tolist())), "each category has an answer of its own"
+        answers = [
+            Asker(kind, server.url, binary=binary).predict(some, model).predictions
+            for binary in (True, False)
+            for some in (rows, rows[: len(IDS)], list(rows))
+        ]
+        for answer in (*answers, axon.load(model, store).predict(rows)):
+            assert answer[: len(IDS)] == pytest.approx(expected, rel=1e-5), model
+    with Client(server.url) as client:
+        assert [client.predict(short, "prices").predictions for _ in range(2)] == [answers[0]] * 2
+        cells = [{"id": Decimal(f"{price:.2f}"), "b": 0} for price in PRICES]
+        spelled = client.predict(cells, "prices")
+        assert spelled.unknown == {"id": 3}, "0.10 is not 0.1, as in a table"
 
 
 @pytest.mark.parametrize("target", TARGETS)

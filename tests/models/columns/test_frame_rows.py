@@ -92,6 +92,26 @@ def test_numbers_of_a_column_of_categories_are_spelled_as_in_training(kind):
     assert rows_of(arrow, names)[0] == [float(np.float32(0.1)), 1.1, 0.1], "a column of numbers keeps every bit"
 
 
+def test_numbers_of_rows_are_spelled_as_those_of_a_frame():
+    short, price = np.float32(0.1), Decimal("1.10")
+    expected = [0.1, "1.10", float(short), 1.1]
+    names, categorical = ["short", "price", "b", "c"], ["short", "price"]
+    cells = [short, price, short, price]
+    for rows in ([cells], [tuple(cells)], np.array([cells], dtype=object), [np.array(cells, dtype=object)]):
+        assert rows_of(rows, names, categorical=categorical) == [expected]
+    keyed = dict(zip([" short", "price", "b", "c"], cells, strict=True))
+    for rows in (keyed, [keyed]):
+        assert rows_of(rows, names, categorical=categorical) == [dict(zip(keyed, expected, strict=True))]
+    for dtype in ("float32", ">f4", "float16"):
+        matrix = np.array([[0.5, 0.1]]).astype("float32").astype(dtype)
+        spelled = 0.1 if dtype != "float16" else float(str(np.float32(np.float16(0.1))))
+        assert rows_of(matrix, ["a", "b"], categorical=["b"]) == [[0.5, spelled]]
+        assert rows_of(matrix, ["a", "b"]) == matrix.tolist()
+        assert rows_of(list(matrix), ["a", "b"], categorical=["b"]) == [[0.5, spelled]]
+    assert rows_of([[price] * 3], ["a"], categorical=["a"]) == [["1.10", 1.1, 1.1]], "the encoder tells the width"
+    assert rows_of(np.array([[2**53 + 1]]), ["a"], categorical=["a"]) == [[2**53 + 1]]
+
+
 def test_labels_of_columns_may_be_numbers():
     frame = pd.DataFrame([[1.0, 2.0, 9.0]], columns=[0, 1, 2])
     assert rows_of(frame, ["1", "0"]) == [[2.0, 1.0]]
