@@ -353,6 +353,15 @@ def test_what_cannot_be_answered_is_told(
     assert type(told.value) is error
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_deadline_of_the_server_is_one_error_in_either_form(kind: str, binary: bool, server: Server) -> None:
+    headers = {"X-Request-Timeout-Seconds": "0.000001"}
+    with pytest.raises(DeadlinePassed) as told:
+        Asker(kind, server.url, binary=binary, headers=headers).predict(np.ones((100, 3)), "text@1")
+    assert (told.value.status, told.value.code) == (504, "deadline-exceeded")
+    assert told.value.request_id
+
+
 def test_no_rows_have_no_answers(kind: str, server: Server) -> None:
     for rows in ([], people()[:0], np.empty((0, 3))):
         answer = Asker(kind, server.url).predict(rows, "text")
