@@ -113,9 +113,9 @@ def _from_columns(
     columns = []
     for name in names:
         column = column_of(found[name])
-        cells = cells_of(column)
+        kind = str(getattr(column, "dtype", getattr(column, "type", ""))).lower()
+        cells = _seconds(column, kind) or cells_of(column)
         if name in categorical:
-            kind = str(getattr(column, "dtype", getattr(column, "type", ""))).lower()
             cells = [_category(cell, is_short=kind in _SHORT_FLOATS) for cell in cells]
         elif name in numeric:
             cells = [int(cell) if isinstance(cell, bool | np.bool_) else cell for cell in cells]
@@ -127,6 +127,22 @@ def _arrow_cells(column: Any) -> list[Any]:
     # Arrow lists the numbers by which it stores the periods of pandas.
     is_periods = hasattr(getattr(column, "type", None), "freq")
     return list(column.to_pandas() if is_periods else column.to_pylist())
+
+
+def _seconds(column: Any, kind: str) -> list[float | None] | None:
+    """Returns durations and times of day that are stored in nanoseconds as seconds; None for another column.
+
+    Python's own types, in which pyarrow, polars and pandas list such cells, end at microseconds.
+    """
+    if kind.startswith(("duration[ns]", "time64[ns]")) and hasattr(column, "cast"):  # Arrow
+        whole = column.cast("int64").to_pylist()
+    elif kind.startswith(("duration[ns]", "time64[ns]")) and hasattr(column, "astype"):  # pandas
+        whole = column.astype("int64[pyarrow]").to_list()
+    elif kind in ("duration(time_unit='ns')", "time") and hasattr(column, "to_physical"):  # polars
+        whole = column.to_physical().to_list()
+    else:
+        return None
+    return [number / 1e9 if isinstance(number, int) else None for number in whole]
 
 
 def _category(cell: Any, *, is_short: bool) -> Any:
@@ -206,6 +222,8 @@ def _cell(cell: Any) -> Any:
 def _measured(cell: Any) -> Any:
     if isinstance(cell, Decimal):
         return float(cell)
+    if hasattr(cell, "to_timedelta64"):  # a duration of pandas, whose `total_seconds` rounds, or drops nanoseconds
+        return _cell(cell.to_timedelta64())
     if isinstance(cell, timedelta):
         return cell.total_seconds()
     if isinstance(cell, time):

@@ -12,6 +12,7 @@ import pytest
 from models.columns.cell_text import category_of
 from models.columns.frame_rows import rows_of
 from models.errors import DataError
+from training.data.arrow_types import plain_column
 from training.data.column_choices import ColumnChoices
 from training.data.table import Table
 from training.data.understanding import read_training_table
@@ -110,6 +111,30 @@ def test_numbers_of_rows_are_spelled_as_those_of_a_frame():
         assert rows_of(list(matrix), ["a", "b"], categorical=["b"]) == [[0.5, spelled]]
     assert rows_of([[price] * 3], ["a"], categorical=["a"]) == [["1.10", 1.1, 1.1]], "the encoder tells the width"
     assert rows_of(np.array([[2**53 + 1]]), ["a"], categorical=["a"]) == [[2**53 + 1]]
+
+
+WHOLE = [250, None, 1, 1_234_567_891, 86_399_999_999_999, 999_999_999, 44_444_444_444_444]  # nanoseconds
+
+
+@pytest.mark.parametrize("kind", ["pandas", "pandas of Arrow types", "Arrow", "chunks", "polars", "one row", "lists"])
+def test_durations_and_times_of_day_keep_their_nanoseconds(kind):
+    durations = [*WHOLE[:-1], -250]
+    arrow = pa.table({"d": pa.array(durations, pa.duration("ns")), "t": pa.array(WHOLE, pa.time64("ns"))})
+    frame = pd.DataFrame({"d": arrow["d"].to_pandas(), "t": [None if n is None else n / 1e9 for n in WHOLE]})
+    data = {
+        "pandas": frame,
+        "pandas of Arrow types": arrow.to_pandas(types_mapper=pd.ArrowDtype),
+        "Arrow": arrow,
+        "chunks": pa.concat_tables([arrow.slice(0, 2), arrow.slice(2)]),
+        "polars": pytest.importorskip("polars").from_arrow(arrow) if kind == "polars" else None,
+        "one row": frame.iloc[0],
+        "lists": list(map(list, zip(frame["d"], frame["t"], strict=True))),
+    }[kind]
+    training = [plain_column(arrow[name], arrow.field(name))[0].to_pylist() for name in ("d", "t")]
+    assert training[0] == [None if n is None else n / 10**9 for n in durations]
+    rows = rows_of(data, ["d", "t"])
+    assert rows == list(map(list, zip(*training, strict=True)))[: len(rows)]
+    assert rows_of([[cell] for cell in frame["d"].astype("timedelta64[us]")], ["d"])[3] == [1.234567]
 
 
 def test_labels_of_columns_may_be_numbers():
