@@ -62,11 +62,11 @@ def explain_rows(
     schema, encoder = checkpoint.schema, RowEncoder(checkpoint.schema)
     checked_label(schema, checkpoint.config.has_probabilities, output, scale)
     checked_samples(samples)
-    given = rows_of(rows, schema.names, categorical=schema.categorical)
+    given = rows_of(rows, schema.names, categorical=schema.categorical, numeric=schema.numeric)
     if background is None:
         compared = background_of(schema, encoder, checkpoint.data)
     else:
-        others = rows_of(background, schema.names, categorical=schema.categorical)
+        others = rows_of(background, schema.names, categorical=schema.categorical, numeric=schema.numeric)
         if not len(others):
             raise DataError("background has no rows: leave it out, or give one or more.")
         compared = Background("request", encoder.encode_matrix(others))

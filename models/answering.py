@@ -153,7 +153,7 @@ class Answerer:
             DataError: The same cases as in `predict`.
         """
         schema = self.checkpoint.schema
-        given = rows_of(rows, schema.names, categorical=schema.categorical)
+        given = rows_of(rows, schema.names, categorical=schema.categorical, numeric=schema.numeric)
         self._encoder.unknown.take()
         if not len(given):
             return np.empty((0, self.checkpoint.config.out_features))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.columns.cell_text import NoCategory, category_of
+from models.columns.cell_text import NoCategory, category_of, decimal_text
 from models.columns.cells import listed
 from models.columns.column import Column, NumericColumn
 from models.columns.date_fields import Moments
-from models.columns.dates import iso_text
+from models.columns.dates import iso_text, moment_text
 from models.columns.labels import label_text
 from models.errors import DataError
 from models.prediction_log.logged_rows import LoggedRows
@@ -244,6 +246,10 @@ def _text(cell: Any) -> str | None:
         return None
     if isinstance(cell, np.generic):
         cell = cell.item()
+    if isinstance(cell, datetime):
+        return moment_text(cell)
+    if isinstance(cell, Decimal):
+        cell = decimal_text(cell)
     try:
         return category_of(cell)
     except NoCategory:

@@ -27,6 +27,7 @@ class ArrowReader:
     """
 
     has_text_numbers = False
+    points_are_ambiguous = False
 
     def __init__(self, path: Path, name: str) -> None:
         self._name = name

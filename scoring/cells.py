@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.columns.cell_text import bare, is_missing
+from models.columns.cell_text import bare, decimal_text, is_missing
 from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.dictionary_cells import CellDictionary, DictionaryCells, ListedCells
 from models.columns.named_columns import Cells
@@ -41,13 +41,20 @@ class _Distinct:
         return [self._cells[place] for place in places.tolist()]
 
 
-def cells_of(given: pa.Array | pa.ChunkedArray, column: Column, *, has_text_numbers: bool = False) -> Cells:
+def cells_of(
+    given: pa.Array | pa.ChunkedArray,
+    column: Column,
+    *,
+    has_text_numbers: bool = False,
+    doubtful: pa.Array | None = None,
+) -> Cells:
     """Returns the cells of an Arrow column for the encoder, with the meaning of the same cells in training.
 
     Args:
         given: cells of any Arrow type.
         column: column of the model.
         has_text_numbers: True if numbers stand there as texts, as in a CSV file.
+        doubtful: distinct texts of numbers with two readings, which stay texts; None for none.
 
     Raises:
         DataError: the column's type has no cells that a model takes, such as a list.
@@ -66,7 +73,7 @@ def cells_of(given: pa.Array | pa.ChunkedArray, column: Column, *, has_text_numb
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     if isinstance(column, CategoricalColumn) or is_text(array.type) or pa.types.is_dictionary(array.type):
         if has_text_numbers and isinstance(column, NumericColumn):
-            return _numbers_in_texts(array)
+            return _numbers_in_texts(array) if doubtful is None else _numbers_but(doubtful, array)
         return _dictionary(array)
     return _values(array, column)
 
@@ -88,7 +95,7 @@ def wrong_type(kind: pa.DataType, column: Column) -> str | None:
     if pa.types.is_nested(bare) or pa.types.is_binary(bare) or pa.types.is_large_binary(bare):
         return f"holds {bare}, where the model takes {_expected(column)}"
     is_moment = pa.types.is_timestamp(bare) or pa.types.is_date(bare)
-    if isinstance(column, NumericColumn) and (is_text(bare) or is_moment or pa.types.is_boolean(bare)):
+    if isinstance(column, NumericColumn) and (is_text(bare) or is_moment):
         return f"holds {bare}, where the model takes numbers"
     return None
 
@@ -114,6 +121,8 @@ def _values(array: pa.Array, column: Column) -> ListedCells:
     kind = array.type
     if pa.types.is_null(kind):
         return [None] * len(array)
+    if pa.types.is_boolean(kind) and isinstance(column, NumericColumn):
+        array, kind = array.cast(pa.int8()), pa.int8()  # 1 and 0, as in training
     if pa.types.is_boolean(kind):
         listed: Sequence[Any] = array.to_pylist()
         return listed
@@ -129,8 +138,6 @@ def _values(array: pa.Array, column: Column) -> ListedCells:
 
 def _dictionary(array: pa.Array) -> DictionaryCells:
     if not pa.types.is_dictionary(array.type):
-        if pa.types.is_decimal(array.type):
-            array = array.cast(pa.string())
         array = array.dictionary_encode()
     codes = array.indices
     if codes.null_count:
@@ -141,6 +148,8 @@ def _dictionary(array: pa.Array) -> DictionaryCells:
 
 def _distinct(cells: pa.Array) -> ListedCells:
     kind = cells.type
+    if pa.types.is_decimal(kind):
+        return [None if cell is None else decimal_text(cell) for cell in cells.to_pylist()]
     if is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind) or cells.null_count:
         listed: Sequence[Any] = cells.to_pylist()
         return listed
@@ -159,6 +168,17 @@ def _numbers_in_texts(array: pa.Array) -> ListedCells:
         return [_number(text) for text in array.to_pylist()]
     values: ListedCells = numbers.to_numpy(zero_copy_only=False)
     return values
+
+
+def _numbers_but(doubtful: pa.Array, array: pa.Array) -> list[Any]:
+    """Returns the numbers of texts, except for some texts, which stay texts, for the encoder to name."""
+    is_doubtful = pc.is_in(array, value_set=doubtful)
+    numbers = _numbers_in_texts(pc.if_else(is_doubtful, pa.scalar(None, array.type), array))
+    listed = numbers.tolist() if isinstance(numbers, np.ndarray) else list(numbers)
+    cells = [None if number != number else number for number in listed]
+    for row in np.flatnonzero(is_doubtful.to_numpy(zero_copy_only=False)).tolist():
+        cells[row] = array[row].as_py()
+    return cells
 
 
 def _number(text: str | None) -> float | str | None:

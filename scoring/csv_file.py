@@ -41,6 +41,7 @@ class CsvReader:
         head = self._head()
         counts = {sign: head.count(sign) for sign in _DELIMITERS}
         delimiter = max(counts, key=lambda sign: counts[sign])
+        self.points_are_ambiguous = delimiter == ";"
         self._parsing = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
         names = self._names(head)
         # In a file of one column, an empty line is a row with a missing value.

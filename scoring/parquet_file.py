@@ -36,6 +36,7 @@ class ParquetReader:
     """
 
     has_text_numbers = False
+    points_are_ambiguous = False
 
     def __init__(self, path: Path, name: str, texts: Sequence[str] = (), columns: Sequence[str] = ()) -> None:
         self._name = name

@@ -12,14 +12,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
+from models.columns.number_points import PointsSeen
 from models.errors import DataError
 from scoring.answering import Answered
 from scoring.cells import cells_of
+from scoring.number_points import Doubtful, doubtful_cells, with_readings
 from scoring.part import FaultList, Part, PartWork, PartWriter, Piece
 from scoring.reading import opened
 from scoring.writing import plain_field
@@ -44,6 +46,7 @@ class _Batch:
         kept: schema of the kept columns in the output.
         share: length in bytes of the source, about.
         has_text_numbers: True if numbers stand there as texts.
+        doubtful: distinct texts of numbers with two readings, by column.
     """
 
     piece: Piece
@@ -52,6 +55,7 @@ class _Batch:
     kept: pa.Schema
     share: float
     has_text_numbers: bool
+    doubtful: Doubtful
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,7 @@ class _Feed:
         self._stop = stop
         schema = work.answerer.schema
         self._names = schema.names
+        self._numeric = [name for name in schema.names if name in schema.numeric]
         self._columns = list(dict.fromkeys([*schema.names, *work.keep]))
         rows = _BATCH_CELLS // max(schema.width, len(self._columns))
         self._batch_rows = min(max(rows, _LEAST_ROWS), _MOST_ROWS)
@@ -205,12 +210,14 @@ class _Feed:
             kept = pa.schema([plain_field(reader.schema.field(name)) for name in self._work.keep])
             self._put(_Begin(piece, kept))
             row, place = piece.first_row, 0
+            seen = PointsSeen() if reader.points_are_ambiguous else None
             for batch in reader.batches(piece.groups, self._columns, self._batch_rows):
                 if piece.rows is None:
                     share, place = float(reader.position() - place), reader.position()
                 else:
                     share = piece.size * batch.num_rows / max(piece.rows, 1)
-                source = _Batch(piece, row, batch, kept, share, reader.has_text_numbers)
+                doubtful = {} if seen is None else doubtful_cells(seen, batch, self._numeric)
+                source = _Batch(piece, row, batch, kept, share, reader.has_text_numbers, doubtful)
                 self._put(self._pool.submit(self._answer, source))
                 row += batch.num_rows
         piece.file.check_unchanged()
@@ -218,15 +225,17 @@ class _Feed:
     def _answer(self, source: _Batch) -> _Done:
         """Answers a batch, in a thread of the pool."""
         work, piece, row, batch = self._work, source.piece, source.first_row, source.batch
-        has_texts = source.has_text_numbers
+        has_texts, doubtful = source.has_text_numbers, source.doubtful
         try:
             cells = [
-                cells_of(batch.column(name), column, has_text_numbers=has_texts)
+                cells_of(batch.column(name), column, has_text_numbers=has_texts, doubtful=doubtful.get(name))
                 for name, column in zip(self._names, work.answerer.schema.columns, strict=True)
             ]
         except DataError as error:
             raise DataError(f"{piece.file.name}: {error}") from error
         answered = work.answerer.answer(cells, batch.num_rows)
+        if doubtful:
+            answered = replace(answered, faults=with_readings(answered.faults, batch, doubtful))
         if answered.faults and work.errors == "refuse":
             fault = answered.faults[0]
             where = f"row {row + fault.row}" + ("" if fault.column is None else f", column {fault.column!r}")

@@ -41,6 +41,7 @@ class Reader(Protocol):
     Attributes:
         schema: Arrow schema of the file.
         has_text_numbers: True if numbers stand there as texts.
+        points_are_ambiguous: True if the point of a number may be a thousands mark, as where semicolons divide cells.
     """
 
     @property
@@ -50,6 +51,10 @@ class Reader(Protocol):
     @property
     def has_text_numbers(self) -> bool:
         """True if numbers stand there as texts."""
+
+    @property
+    def points_are_ambiguous(self) -> bool:
+        """True if the point of a number may be a thousands mark."""
 
     def group_rows(self) -> Sequence[int] | None:
         """Returns the number of rows of each group; None for a file that is read from its beginning alone."""

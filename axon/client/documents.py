@@ -104,6 +104,7 @@ class KnownVersion:
         names: names of the columns, in order.
         is_numeric: True if all columns hold numbers.
         categorical: names of the columns of categories.
+        numeric: names of the columns of numbers.
         classes: labels in the order of the probabilities; empty for a regressor.
         targets: names of several targets in the order of the values; empty for one target.
     """
@@ -115,6 +116,7 @@ class KnownVersion:
     classes: tuple[Label, ...]
     targets: tuple[str, ...] = ()
     categorical: frozenset[str] = frozenset()
+    numeric: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, detail: ModelDetail) -> KnownVersion:
@@ -128,7 +130,12 @@ class KnownVersion:
             classes=tuple(detail["classes"] or ()),
             targets=tuple(detail.get("targets") or ()),
             categorical=frozenset(column["name"] for column in columns if column["kind"] == "categorical"),
+            numeric=frozenset(column["name"] for column in columns if column["kind"] == "numeric"),
         )
+
+    def has_columns_of(self, other: KnownVersion) -> bool:
+        """Returns True if both versions read rows alike: the same names in the same order, and of the same kinds."""
+        return (self.names, self.categorical, self.numeric) == (other.names, other.categorical, other.numeric)
 
     @property
     def reference(self) -> str:

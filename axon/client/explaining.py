@@ -59,7 +59,7 @@ class Explaining:
         if not len(self._given):
             raise DataError("there are no rows to explain.")
         reference, version = self._model, None
-        if reference is None or self._given.needs_names or (self._background and self._background.needs_names):
+        if reference is None or self._given.needs_columns or (self._background and self._background.needs_columns):
             version = yield from self._known.fetch(self._call, reference)
             if version is not None:
                 reference = version.reference
@@ -84,10 +84,11 @@ class Explaining:
 
     def _ask(self, reference: str, start: int, stop: int, version: KnownVersion | None) -> Steps[Mapping[str, Any]]:
         """Asks about some rows."""
-        names, categorical = (None, ()) if version is None else (version.names, version.categorical)
-        body = b'{"instances":' + rows_text(self._given.cells(start, stop, names, categorical), names)
+        names = None if version is None else version.names
+        kinds = ((), ()) if version is None else (version.categorical, version.numeric)
+        body = b'{"instances":' + rows_text(self._given.cells(start, stop, names, *kinds), names)
         if self._background is not None:
-            cells = self._background.cells(0, len(self._background), names, categorical)
+            cells = self._background.cells(0, len(self._background), names, *kinds)
             body += b',"background":' + rows_text(cells, names)
         for name, value in self._options.items():
             body += b',"%b":%b' % (name.encode(), orjson.dumps(value))

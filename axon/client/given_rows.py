@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.frame_rows import rows_of
+from models.columns.frame_rows import has_typed_numbers, rows_of
 from models.columns.row_names import RowNames
 from models.errors import DataError
 
@@ -29,20 +29,30 @@ class GivenRows:
         rows: list of rows.
 
     Attributes:
-        needs_names: True if the names of the model's columns say which columns are sent.
         index: index of a data frame of pandas, for the answer; None for other rows.
     """
 
-    needs_names = False
     index: Any = None
 
     def __init__(self, rows: Any) -> None:
         self._rows = rows
 
+    @property
+    def needs_columns(self) -> bool:
+        """True if the model's columns decide which cells are sent, or the spelling of the cells."""
+        return has_typed_numbers(self._rows)
+
     def __len__(self) -> int:
         return len(self._rows)
 
-    def cells(self, start: int, stop: int, names: Sequence[str] | None, categorical: Collection[str] = ()) -> list[Any]:
+    def cells(
+        self,
+        start: int,
+        stop: int,
+        names: Sequence[str] | None,
+        categorical: Collection[str] = (),
+        numeric: Collection[str] = (),
+    ) -> list[Any]:
         """Returns rows with the cells of a JSON request.
 
         Args:
@@ -50,11 +60,12 @@ class GivenRows:
             stop: row after the last one.
             names: names of the model's columns; None if they are not known.
             categorical: names of the model's columns of categories, as far as they are known.
+            numeric: names of the model's columns of numbers, as far as they are known.
 
         Raises:
             DataError: a column of the model is missing.
         """
-        return list(rows_of(self._rows[start:stop], names or ()))
+        return list(rows_of(self._rows[start:stop], names or (), categorical=categorical, numeric=numeric))
 
     def matrix(self, start: int, stop: int, names: Sequence[str] | None) -> NDArray[Any] | None:
         """Returns rows as `(rows, columns)` integers or floats, NaN for missing; None if not all cells are numbers.
@@ -95,8 +106,6 @@ class GivenFrame(GivenRows):
         frame: frame, whose other columns than those of the model are ignored.
     """
 
-    needs_names = True
-
     def __init__(self, frame: Any) -> None:
         super().__init__(frame)
         self._is_row = not hasattr(frame, "columns") and not hasattr(frame, "column_names")
@@ -106,17 +115,29 @@ class GivenFrame(GivenRows):
             self._present = [str(name) for name in getattr(frame, "column_names", None) or frame.columns]
             self.index = getattr(frame, "index", None)
 
+    @property
+    def needs_columns(self) -> bool:
+        """True."""
+        return True
+
     def __len__(self) -> int:
         if self._is_row:
             return 1
         rows: int = self._rows.num_rows if hasattr(self._rows, "num_rows") else len(self._rows)
         return rows
 
-    def cells(self, start: int, stop: int, names: Sequence[str] | None, categorical: Collection[str] = ()) -> list[Any]:
+    def cells(
+        self,
+        start: int,
+        stop: int,
+        names: Sequence[str] | None,
+        categorical: Collection[str] = (),
+        numeric: Collection[str] = (),
+    ) -> list[Any]:
         """Returns rows in the order of the model's columns; mappings with all columns if the names are not known."""
         some = self._slice(start, stop)
         if names is not None:
-            return list(rows_of(some, names, categorical=categorical))
+            return list(rows_of(some, names, categorical=categorical, numeric=numeric))
         return [dict(zip(self._present, row, strict=True)) for row in rows_of(some, self._present)]
 
     def matrix(self, start: int, stop: int, names: Sequence[str] | None) -> NDArray[Any] | None:

@@ -21,6 +21,7 @@ MEDIA_TYPE = "application/octet-stream"
 INPUT = "input"
 
 _BYTES = "BYTES"
+_KINDS = {"i": b"INT", "u": b"UINT", "f": b"FP"}  # datatypes without the number of bits, by NumPy's kinds
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
     **{
@@ -34,6 +35,7 @@ _DTYPES: Mapping[str, np.dtype[Any]] = {
     },
 }
 _LENGTH = struct.Struct("<I")
+_LAST_DIGIT = 1 << 24  # up to here, float32 holds each whole number, and needs all digits to tell it from the next
 
 Tensor = NDArray[Any] | list[str]
 
@@ -42,19 +44,27 @@ class NotOpenInference(Exception):
     """A signal for a body that is not an answer of the protocol."""
 
 
-def narrowed(matrix: NDArray[Any]) -> NDArray[Any]:
-    """Returns a matrix of numbers as float32 if float32 holds all numbers exactly, else as float64.
+def narrowed(matrix: NDArray[Any], *, is_numeric: bool) -> NDArray[Any]:
+    """Returns a matrix of numbers as float32 if the server then reads the same cells, else as 64 bits of its own kind.
+
+    The server spells a number that is the name of a category, a float32 by its shortest digits: 134217744 would become
+    134217740.
 
     Args:
         matrix: `(rows, columns)` integers or floats; NaN is a missing value.
+        is_numeric: True if all columns of the model hold numbers; False if some have names, or the kinds are not known.
     """
-    if matrix.dtype == np.float32:
+    kind = matrix.dtype.kind
+    if kind == "f" and matrix.dtype.itemsize <= 4:
         return np.ascontiguousarray(matrix, dtype="<f4")
     with np.errstate(over="ignore"):
         narrow = matrix.astype("<f4")
-    wide = matrix.astype("<f8")
-    is_same = narrow == wide
-    if matrix.dtype.kind == "f":
+    wide = matrix.astype("<f8" if is_numeric else f"<{kind}8")
+    if is_numeric:
+        is_same = narrow == wide
+    else:
+        is_same = (wide >= -_LAST_DIGIT) & (wide <= _LAST_DIGIT) & (wide == np.trunc(wide))
+    if kind == "f":
         is_same |= np.isnan(wide)
     return np.ascontiguousarray(narrow if is_same.all() else wide)
 
@@ -63,12 +73,13 @@ def write_matrix(matrix: NDArray[Any], members: int | None = None) -> tuple[byte
     """Returns the body of a request for one tensor, and the number of bytes of the JSON part.
 
     Args:
-        matrix: `(rows, columns)` float32 or float64, contiguous and little-endian.
+        matrix: `(rows, columns)` result of `narrowed`.
         members: number of members of an ensemble that answer; None for all.
     """
     rows, columns = matrix.shape
-    head = b'{"inputs":[{"name":"%b","datatype":"FP%d","shape":[%d,%d],"parameters":{"binary_data_size":%d}}],' % (
+    head = b'{"inputs":[{"name":"%b","datatype":"%b%d","shape":[%d,%d],"parameters":{"binary_data_size":%d}}],' % (
         INPUT.encode(),
+        _KINDS[matrix.dtype.kind],
         8 * matrix.itemsize,
         rows,
         columns,

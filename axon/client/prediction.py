@@ -163,13 +163,14 @@ class Prediction:
     def _first(self) -> Steps[tuple[PartAnswer, KnownVersion | None]]:
         """Returns the answer to the first part, and the version that answered, or None.
 
-        Cells of a frame are sent in the order of the columns of a known version. If another version answers, or the
-        frame does not fit, the client asks for the version of today and its columns, and sends the part again.
+        Cells of a frame are sent in the order and in the spelling of the columns of a known version. If another version
+        answers, or the frame does not fit, the client asks for the version of today and its columns, and sends the part
+        again.
         """
         reference, known = self._model, self._known
         version = known.get(reference)
         is_new = version is None
-        if is_new and self._given.needs_names:
+        if is_new and self._given.needs_columns:
             version = yield from known.fetch(self._call, reference)
         while True:
             try:
@@ -181,7 +182,7 @@ class Prediction:
                 self._halved(part)  # a smaller first part, whose version then answers the rest
                 continue
             except DataError:  # `RowsRefused` is one
-                if is_new or version is None or not self._given.needs_names:
+                if is_new or version is None or not self._given.needs_columns:
                     raise
                 newer = yield from known.fetch(self._call, reference)
                 if newer is None or newer == version:
@@ -193,7 +194,8 @@ class Prediction:
             newer = yield from known.fetch(self._call, f"{answer.model}@{answer.version}")
             if newer is not None:
                 known.keep(reference, newer)
-            if newer is None or not self._given.needs_names or newer.names == version.names:
+            follows_columns = self._given.needs_columns or part.is_binary
+            if newer is None or not follows_columns or newer.has_columns_of(version):
                 return answer, newer
             reference, version, is_new = newer.reference, newer, True
 
@@ -239,7 +241,8 @@ class Prediction:
         if may_be_binary and reference is not None and (version is None or version.is_numeric):
             matrix = self._given.matrix(start, stop, names)
             if matrix is not None and matrix.size >= _LEAST_BINARY_CELLS:
-                body, json_bytes = open_inference.write_matrix(open_inference.narrowed(matrix), self._members)
+                narrow = open_inference.narrowed(matrix, is_numeric=version is not None)
+                body, json_bytes = open_inference.write_matrix(narrow, self._members)
                 headers = {"Content-Type": open_inference.MEDIA_TYPE, open_inference.LENGTH_HEADER: str(json_bytes)}
                 return _Part(
                     start,
@@ -250,7 +253,8 @@ class Prediction:
                     is_binary=True,
                 )
         try:
-            cells = self._given.cells(start, stop, names, () if version is None else version.categorical)
+            kinds = ((), ()) if version is None else (version.categorical, version.numeric)
+            cells = self._given.cells(start, stop, names, *kinds)
             body = json_rows.write_rows(cells, reference, names, self._members, self._level)
         except RowsRefused as error:
             raise error.moved(start) from None

@@ -32,6 +32,16 @@ _BY_STATUS: Mapping[int, type[ClientError]] = {
     413: TooLarge,
     429: Overloaded,
 }
+# Codes of errors of the Open Inference Protocol, which have a status and a sentence alone. A status with several codes,
+# such as 500, is not in this table.
+_CODE_BY_STATUS: Mapping[int, str] = {
+    401: "unauthenticated",
+    403: "forbidden",
+    413: "too-large",
+    429: "queue-full",
+    503: "unavailable",
+    504: "deadline-exceeded",
+}
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes, request_id: str) -> ClientError:
@@ -45,6 +55,8 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes, request_id: s
     """
     document = _document(body)
     code = _code(document)
+    if not code and _has_sentence_alone(document):
+        code = _CODE_BY_STATUS.get(status, "")
     found_id = document.get("request_id")
     request_id = found_id if isinstance(found_id, str) else headers.get("x-request-id", request_id)
     if faults := _faults(document):
@@ -80,7 +92,7 @@ def retry_after_of(value: str | None, now: float | None = None) -> float | None:
 def is_from_axon(body: bytes) -> bool:
     """Returns True if the body of an error is one of Axon's, False for that of a proxy."""
     document = _document(body)
-    return bool(_code(document)) or isinstance(document.get("error"), str)
+    return bool(_code(document)) or _has_sentence_alone(document)
 
 
 def _class_of(status: int, code: str) -> type[ClientError]:
@@ -104,6 +116,11 @@ def _document(body: bytes) -> Mapping[str, Any]:
 def _code(document: Mapping[str, Any]) -> str:
     kind = document.get("type")
     return kind.removeprefix(_CODES) if isinstance(kind, str) and kind.startswith(_CODES) else ""
+
+
+def _has_sentence_alone(document: Mapping[str, Any]) -> bool:
+    """Returns True for an error of the Open Inference Protocol, `{"error": …}`."""
+    return isinstance(document.get("error"), str)
 
 
 def _detail(status: int, document: Mapping[str, Any], body: bytes) -> str:

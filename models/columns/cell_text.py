@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from decimal import Decimal
 from typing import Any
 
 # The texts that count as missing. pandas' longer list would make categories such as "None" and "n/a" missing.
@@ -81,6 +82,11 @@ def category_of(cell: Any) -> str | None:
     if isinstance(cell, float):
         return _number(cell)
     raise NoCategory
+
+
+def decimal_text(number: Decimal) -> str:
+    """Writes a decimal with all of its digits and without an exponent, as in a CSV file: 1.10 and 0.00000010."""
+    return f"{number:f}"
 
 
 def _written(text: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -115,7 +115,24 @@ def iso(days: float) -> str:
 
 def iso_text(moment: np.datetime64) -> str:
     """Formats a time in UTC as ISO 8601, without a time of day or fractions of a second that are zero."""
-    text = str(moment.astype("datetime64[us]"))
+    return _shortest(str(moment.astype("datetime64[us]")))
+
+
+def moment_text(moment: datetime) -> str:
+    """Formats a moment as `iso_text` does; a moment without a time zone is in UTC.
+
+    A moment outside the years 1 to 9999 in UTC keeps its own time zone.
+    """
+    if moment.tzinfo is not None:
+        try:
+            moment = moment.astimezone(UTC)
+        except (OverflowError, ValueError):  # ValueError: that of pandas
+            return moment.isoformat(timespec="microseconds")
+    return _shortest(moment.isoformat(timespec="microseconds").removesuffix("+00:00"))
+
+
+def _shortest(text: str) -> str:
+    """Shortens a time in UTC that is written to microseconds, and names the time zone of a time of day."""
     date, _, time = text.partition("T")
     if time == "00:00:00.000000":
         return date

@@ -166,6 +166,11 @@ class Schema:
         return frozenset(column.name for column in self.columns if isinstance(column, CategoricalColumn))
 
     @cached_property
+    def numeric(self) -> frozenset[str]:
+        """Names of the columns of numbers."""
+        return frozenset(column.name for column in self.columns if isinstance(column, NumericColumn))
+
+    @cached_property
     def values(self) -> tuple[NumericTarget, ...]:
         """Target of each value that the model answers; empty for a classifier."""
         target = self.target

@@ -118,7 +118,10 @@ class PlainColumn:
                 return [None] * _count(rows)
             case Meaning.BOOLEAN:
                 is_bit = kind.dtype is None
-                return _with_gaps(bits_at(self._values, rows) if is_bit else self._values[rows] != 0, there)
+                truth = bits_at(self._values, rows) if is_bit else self._values[rows] != 0
+                if isinstance(self._column, NumericColumn):
+                    return self._numbers(truth.astype(np.int8), there)  # 1 and 0, as in training
+                return _with_gaps(truth, there)
             case Meaning.MOMENT:
                 moments = self._values[rows]
                 return _moments(moments if kind.dtype != _DAYS else moments.astype("<i8").view("<M8[D]"), there)

@@ -7,6 +7,8 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns.cell_text import decimal_text
+
 _EXACT_DIGITS = 22  # powers of ten up to this one are exact in float64
 _EXACT = 2**53  # and so are whole numbers up to this one
 
@@ -48,7 +50,7 @@ def numbers_of(whole: NDArray[np.int64] | list[int], scale: int) -> NDArray[np.f
 
 def texts_of(whole: NDArray[np.int64] | list[int], scale: int) -> list[str]:
     """Writes decimals with all their digits: 1.10 stays 1.10, as training reads names."""
-    return [str(Decimal(f"{number}e{-scale}")) for number in whole]
+    return [decimal_text(Decimal(f"{number}e{-scale}")) for number in whole]
 
 
 def _nearest(number: int, scale: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,27 @@ def numbers(seed: int = 1) -> pd.DataFrame:
     return frame
 
 
+def typed(seed: int = 9) -> pd.DataFrame:
+    """Returns a frame with typed names (moments in a time zone, days, small decimals), and with truth values."""
+    rng = np.random.default_rng(seed)
+    day = pd.Timestamp("2024-05-31") + pd.to_timedelta(rng.integers(0, 3, ROWS), unit="D")
+    moment = (day + pd.Timedelta("3h")).tz_localize("UTC").tz_convert("Asia/Tokyo")
+    small = [Decimal(int(digit)) * Decimal("0.0000001") for digit in rng.integers(0, 3, ROWS)]
+    columns = {"day": day, "moment": moment, "small": small, "smoker": rng.random(ROWS) < 0.4}
+    return pd.DataFrame(columns | {"buys": np.where(day.day > 1, "yes", "no")})
+
+
+IDS = (1234567890123456789, 1234567890123456768, 134217744, 134217740)  # as floats, two of them
+PRICES = (0.1, 0.25, 0.7, 1.1)
+
+
+def trained(name: str) -> pd.DataFrame:
+    """Returns a frame with numbers for names: those of `IDS` or `PRICES`."""
+    cells = np.array(IDS) if name == "ids" else np.array(PRICES, dtype=np.float32)
+    places = np.arange(ROWS) % len(cells)
+    return pd.DataFrame({"id": cells[places], "b": places % 2, "value": 10.0 * places})
+
+
 TARGETS = ("far", "value", "text", "whole", "truth", "point")
 
 
@@ -84,6 +106,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     gaps = numbers()[["a", "b", "value"]]
     gaps.loc[::7, "a"] = np.nan
     axon.fit(gaps, target="value", name="gaps", **QUICK).publish(store, report=False)
+    choices = ColumnChoices(categorical=("day", "moment", "small"), numeric=("smoker",), unknown="refuse")
+    axon.fit(typed(), target="buys", name="typed", choices=choices, **QUICK).publish(store, report=False)
+    for name in ("ids", "prices"):
+        choices = ColumnChoices(categorical=("id",))
+        model = axon.fit(trained(name), target="value", name=name, choices=choices, **{**QUICK, "epochs": 60})
+        model.publish(store, report=False)
     choices = ColumnChoices(unknown="refuse")
     axon.fit(people(), target="buys", name="strict", choices=choices, **QUICK).publish(store, report=False)
     return store
@@ -158,6 +186,41 @@ def test_every_kind_of_column_in_every_kind_of_table(kind: str, server: Server, 
         assert answer.classes == expected.classes
     one = ask.predict(rows[5], "people")
     assert one.predictions == ask.predict(frame.iloc[5], "people").predictions == expected.predictions[5:6]
+
+
+def test_typed_cells_of_names_are_those_of_training(kind: str, server: Server, store: Store) -> None:
+    frame = typed()
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    expected = axon.load("typed", store).predict_proba(frame)
+    for rows in (frame, table, frame.astype({"day": "period[D]"})):
+        np.testing.assert_array_equal(axon.load("typed", store).predict_proba(rows), expected)
+        check(Asker(kind, server.url).predict(rows, "typed"), store, "typed", frame)
+    with Client(server.url) as client:
+        assert len(client.explain(frame[:2], "typed").rows) == 2
+    scored = axon.Scorer("typed", store)(table)
+    np.testing.assert_allclose(scored["probability yes"].to_numpy(), expected[:, 1], atol=1e-6)
+
+
+def test_numbers_name_the_same_categories_in_every_form(kind: str, server: Server, store: Store) -> None:
+    places = np.arange(ROWS) % len(IDS)
+    whole = np.array([[IDS[place], place % 2] for place in places])
+    assert whole.dtype == np.int64
+    short = np.array([[PRICES[place % len(PRICES)], place % 2] for place in places], dtype=np.float32)
+    for model, rows in (("ids", whole), ("ids", whole.astype(np.uint64)), ("prices", short)):
+        expected = axon.load(model, store).predict(trained(model).drop(columns="value"))[: len(IDS)]
+        assert len(set(expected)) == len(set(rows[:, 0].tolist())), "each category has an answer of its own"
+        answers = [
+            Asker(kind, server.url, binary=binary).predict(some, model).predictions
+            for binary in (True, False)
+            for some in (rows, rows[: len(IDS)], list(rows))
+        ]
+        for answer in (*answers, axon.load(model, store).predict(rows)):
+            assert answer[: len(IDS)] == pytest.approx(expected, rel=1e-5), model
+    with Client(server.url) as client:
+        assert [client.predict(short, "prices").predictions for _ in range(2)] == [answers[0]] * 2
+        cells = [{"id": Decimal(f"{price:.2f}"), "b": 0} for price in PRICES]
+        spelled = client.predict(cells, "prices")
+        assert spelled.unknown == {"id": 3}, "0.10 is not 0.1, as in a table"
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -288,6 +351,15 @@ def test_what_cannot_be_answered_is_told(
         Asker(kind, server.url).predict(rows, model)
     assert said in str(told.value)
     assert type(told.value) is error
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_deadline_of_the_server_is_one_error_in_either_form(kind: str, binary: bool, server: Server) -> None:
+    headers = {"X-Request-Timeout-Seconds": "0.000001"}
+    with pytest.raises(DeadlinePassed) as told:
+        Asker(kind, server.url, binary=binary, headers=headers).predict(np.ones((100, 3)), "text@1")
+    assert (told.value.status, told.value.code) == (504, "deadline-exceeded")
+    assert told.value.request_id
 
 
 def test_no_rows_have_no_answers(kind: str, server: Server) -> None:

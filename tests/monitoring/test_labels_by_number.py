@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from serving import numeric
 from small_logs import log_rows
 
-from models.columns.column import Column, DateColumn, NumericColumn
+from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
 from models.errors import DataError
 from monitoring.monitor import LabelSource, MonitorReport, monitor
 from monitoring.selection import Selection
@@ -90,3 +91,12 @@ def test_moments_that_the_log_cannot_tell_apart_are_refused(tmp_path: Path) -> N
 def test_days_join_their_own_rows(tmp_path: Path) -> None:
     labels = pd.DataFrame({"id": ["2026-06-01", "2026-06-02"], "left": ["yes", "no"]})
     assert joined(tmp_path, ["2026-06-02", "2026-05-31T13:45:17Z", "2026-06-01"], labels, seen(0.0)) == [0, 1]
+
+
+def test_typed_days_and_decimals_join_the_rows_of_the_same_cells(tmp_path: Path) -> None:
+    days = pd.DataFrame({"id": pd.to_datetime(["2026-06-01", "2026-06-02"]), "left": ["yes", "no"]})
+    assert joined(tmp_path / "days", ["2026-06-02", "2026-05-31T13:45:17Z", "2026-06-01"], days, seen(0.0)) == [0, 1]
+    prices = [Decimal("0.00000010"), Decimal("0E-8"), Decimal("7.00000000")]
+    labels = pd.DataFrame({"id": prices, "left": ["yes", "no", "yes"]})
+    column = CategoricalColumn(name="id", categories=("0", "0.00000010", "7"))
+    assert joined(tmp_path / "prices", ["0", "7", "0.00000010"], labels, column) == [0, 1, 1]

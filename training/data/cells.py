@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.columns.cell_text import BLANKS, MISSING_TEXTS, category_of
+from models.columns.cell_text import BLANKS, MISSING_TEXTS, category_of, decimal_text
 from models.columns.date_forms import ISO
 from models.columns.date_texts import parse_letters
 from models.columns.dates import are_dates, iso_text
@@ -137,7 +137,7 @@ def names_of(array: pa.Array) -> DictionaryColumn:
     and 3.
     """
     codes, values = dictionary_encoded(_present(array))
-    return _column_of_names(codes, _json_spellings(pc.cast(values, pa.large_string()).to_pylist()))
+    return _column_of_names(codes, _json_spellings(_texts(values)))
 
 
 def categories_of(array: pa.Array) -> tuple[DictionaryColumn, tuple[str, ...]]:
@@ -195,6 +195,13 @@ def _json_values(values: pa.Array) -> list[Any]:
         return [float(str(value)) for value in _numpy(values)]  # 0.1, not the float64 that is nearest to the float32
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return list(values.to_pylist())
+    return _texts(values)
+
+
+def _texts(values: pa.Array) -> list[str]:
+    """Returns values as texts; decimals with all of their digits, where Arrow would write 0.00000010 as 1.0E-7."""
+    if pa.types.is_decimal(values.type):
+        return [decimal_text(value) for value in values.to_pylist()]
     return list(pc.cast(values, pa.large_string()).to_pylist())
 
 

@@ -238,6 +238,10 @@ class RawColumn:
             self._compare_unit_of_plain(values)
             return values
         if pa.types.is_boolean(kind):
+            if forced and self.role == "column":
+                self.remarks.append(
+                    "holds truth values, which are read, and served, as 1 and 0: a client writes 1 and 0 in JSON."
+                )
             return values_of(self.cells) if forced else None
         if _is_temporal(kind):
             if forced:

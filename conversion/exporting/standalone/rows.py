@@ -40,8 +40,10 @@ def encode_rows(data: Any, columns: Sequence[Column]) -> NDArray[np.float32]:
     categorical = [column.name for column in columns if hasattr(column, "categories")]
     if isinstance(data, Mapping) and any(map(is_column, data.values())):
         data = table_of(data, names)
+    numeric = [column.name for column in columns if not hasattr(column, "categories") and not hasattr(column, "parts")]
     known = RowNames(names)
-    rows = [ordered(i, row, names, known) for i, row in enumerate(rows_of(data, names, categorical=categorical))]
+    given = rows_of(data, names, categorical=categorical, numeric=numeric)
+    rows = [ordered(i, row, names, known) for i, row in enumerate(given)]
     return np.hstack([column.encode([row[at] for row in rows]) for at, column in enumerate(columns)])
 
 

@@ -8,14 +8,14 @@ not a number stays a text, which the encoder refuses by row and column, or treat
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from models.columns.cell_text import bare
-from models.columns.cells import listed, shown
+from models.columns.cells import listed
 from models.columns.column import NumericColumn
 from models.columns.encoding import RowEncoder
+from models.columns.number_points import NUMBER, PointsSeen, two_readings
 from models.errors import Fault, RowError
 from service.answer_form import AnswerForm
 from service.errors import InvalidRequest
@@ -31,11 +31,6 @@ _STEP_CELLS = 4096
 _SPACE_STEP = 1 << 14  # blank lines that are skipped in one step
 
 _PLAIN = frozenset("0123456789+-.eE")
-# The numbers that training reads in a CSV file; Python's own parser would also accept `1_000` and `nan`.
-# In a file with semicolons between cells, a point may be a thousands mark: 8.180 is 8180 in one country and 8.18 in
-# another.
-_AMBIGUOUS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(\.\d{3})+\s*", re.ASCII)
-_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|infinity)", re.ASCII | re.IGNORECASE)
 
 
 class CsvRequest:
@@ -65,7 +60,7 @@ class CsvRequest:
         self._row = 0  # rows read so far
         self._header_names: Sequence[str] = ()
         self._points_are_ambiguous = False
-        self._with_points: set[int] = set()  # positions of columns in which a cell has a certain decimal point
+        self._points = PointsSeen()
 
     def slices(self) -> Iterator[list[Any] | None]:
         """Yields slices of rows in order, and None after a step that gave no rows.
@@ -146,14 +141,9 @@ class CsvRequest:
     def _check_points(self, places: Sequence[int], columns: Sequence[Sequence[str]]) -> None:
         """Refuses numbers whose point may be a thousands mark, in columns without a certain decimal point so far."""
         for place in places:
-            if place in self._with_points:
-                continue
-            dotted = [cell for cell in columns[place] if "." in cell]
-            if any(not _AMBIGUOUS.fullmatch(cell) for cell in dotted):
-                self._with_points.add(place)
-            elif dotted:
-                row, name = columns[place].index(dotted[0]), self._encoder.find_name(self._header_names[place])
-                raise RowError([Fault(self._row + row, name, _two_readings(dotted[0]))])
+            if doubtful := self._points.doubtful(place, columns[place]):
+                row, name = columns[place].index(doubtful[0]), self._encoder.find_name(self._header_names[place])
+                raise RowError([Fault(self._row + row, name, two_readings(doubtful[0]))])
 
     def _lines_of_rows(self) -> Iterator[str]:
         """Yields the remaining lines; refuses a row of very many, which are all read in one step."""
@@ -189,16 +179,6 @@ class CsvRequest:
         return InvalidRequest(f"The body is not CSV: line {max(self._line, 1)}: {reason}.")
 
 
-def _two_readings(cell: str) -> str:
-    """Returns the message for a number whose points have two readings."""
-    whole = bare(cell).replace(".", "")
-    other = f" or {float(cell):g}" if cell.count(".") == 1 else ""
-    return (
-        f"{shown(cell)} may mean {whole}{other} where semicolons divide cells: divide them by commas, and write "
-        "numbers without thousands marks"
-    )
-
-
 def _numbers(cells: Sequence[str]) -> Sequence[float | str]:
     """Returns the cells of a column as numbers; leaves a cell that is not a number unchanged."""
     if set("".join(cells)) <= _PLAIN:
@@ -206,4 +186,4 @@ def _numbers(cells: Sequence[str]) -> Sequence[float | str]:
             return list(map(float, cells))
         except ValueError:  # an empty cell, for instance
             pass
-    return [float(text) if _NUMBER.fullmatch(text := bare(cell)) else cell for cell in cells]
+    return [float(text) if NUMBER.fullmatch(text := bare(cell)) else cell for cell in cells]

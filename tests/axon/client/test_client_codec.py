@@ -12,6 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from axon.client.open_inference import NotOpenInference, narrowed, read_answer, write_matrix
+from models.columns.cell_text import category_of
+from models.columns.column import CategoricalColumn
+from models.columns.frame_rows import rows_of
+from models.columns.named_columns import cells_for
 
 HEAD = (
     b'{"inputs":[{"name":"input","datatype":"FP32","shape":[2,3],"parameters":{"binary_data_size":24}}],'
@@ -59,10 +63,47 @@ def test_a_matrix_is_written_byte_for_byte() -> None:
     ],
 )
 def test_a_matrix_is_narrowed_only_without_a_loss(matrix: np.ndarray, dtype: str) -> None:
-    narrow = narrowed(matrix)
+    narrow = narrowed(matrix, is_numeric=True)
     assert narrow.dtype == np.dtype(dtype)
     assert narrow.flags.c_contiguous
     np.testing.assert_array_equal(narrow.astype(np.float64), matrix.astype(np.float64))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "int32", "uint8", "float64", "float32", ">f8", ">i8", "float16"])
+@given(st.data())
+def test_a_number_names_the_same_category_in_either_form(dtype: str, data: st.DataObject) -> None:
+    if np.dtype(dtype).kind == "f":
+        width = 8 * np.dtype(dtype).itemsize
+        numbers = st.floats(allow_nan=False, allow_infinity=False, width=width)
+        numbers |= st.integers(-2000, 2000).map(float) | st.sampled_from([0.5, 2.0**-14, -0.0])
+        if width == 64:
+            numbers |= st.sampled_from([134_217_744.0, 2.0**53, 0.1]) | st.integers(2**23, 2**28).map(float)
+    else:
+        limits = np.iinfo(dtype)
+        numbers = st.integers(int(limits.min), int(limits.max)) | st.integers(0, 100)
+    matrix = np.array(data.draw(st.lists(numbers, min_size=1, max_size=4)), dtype)[:, None]
+    column = CategoricalColumn(name="id", categories=("1",))
+    sent = narrowed(matrix, is_numeric=False)
+    read = [category_of(cell) for cell in cells_for(column, sent[:, 0])]
+    assert read == [category_of(row[0]) for row in rows_of(matrix, ["id"], categorical=["id"])]
+    if matrix.dtype.kind in "iu":
+        assert read == [str(int(number)) for number in matrix[:, 0]]
+    elif matrix.itemsize == 8:
+        assert [float(name or "nan") for name in read] == matrix[:, 0].tolist()
+
+
+def test_small_whole_numbers_travel_in_32_bits_and_others_in_64_bits_of_their_kind() -> None:
+    for dtype in ("int64", "uint64", "float64"):
+        assert narrowed(np.array([[3, 2**24]], dtype), is_numeric=False).dtype == "<f4"
+    for dtype, wide in (("int64", "<i8"), ("uint32", "<u8"), ("float64", "<f8")):
+        matrix = narrowed(np.array([[3, 2**24 + 2]], dtype), is_numeric=False)
+        assert matrix.dtype == wide
+        body, json_bytes = write_matrix(matrix)
+        name = {"i": b"INT64", "u": b"UINT64", "f": b"FP64"}[matrix.dtype.kind]
+        assert b'"datatype":"%b","shape":[1,2],"parameters":{"binary_data_size":16}' % name in body[:json_bytes]
+        assert body[json_bytes:] == np.array([3, 2**24 + 2], wide).tobytes()
+    gaps = narrowed(np.array([[3, np.nan]]), is_numeric=False)
+    assert gaps.dtype == "<f4"
 
 
 def test_an_answer_in_binary_is_read() -> None:

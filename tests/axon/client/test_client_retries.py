@@ -86,7 +86,7 @@ def test_what_may_pass_is_tried_again(kind: str, first: bytes | None) -> None:
         (response(422, problem(422, "invalid-request")), RequestRefused, "Something."),
         (response(500, problem(500, "internal")), ServerFailed, "Something."),
         (response(504, problem(504, "deadline-exceeded")), DeadlinePassed, "Something."),
-        (response(504, {"error": "the deadline passed"}), ServerFailed, "the deadline passed"),
+        (response(504, {"error": "the deadline passed"}), DeadlinePassed, "the deadline passed"),
         (response(302, "", location="/elsewhere"), ServerFailed, "302 Found"),
         (response(200, "<html>log in</html>"), ServerFailed, "not one of an Axon server"),
         (response(200, {"model": "m", "version": 1, "predictions": [1, 2]}), ServerFailed, "2 predictions for 1 rows"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def test_a_frame_of_numbers_is_a_matrix_in_the_models_order(kind: str) -> None:
     }[kind]
     rows = given_rows(data)
     assert len(rows) == 4
-    assert rows.needs_names
+    assert rows.needs_columns
     matrix = rows.matrix(1, 4, ["a", "b"])
     assert matrix is not None
     np.testing.assert_array_equal(matrix, [[1.5, np.nan], [np.nan, 3], [2.5, 4]])
@@ -76,9 +77,30 @@ def test_arrays_lists_and_mappings() -> None:
     moment = datetime.datetime(2024, 5, 31, 1, 2, 3)
     assert given_rows([(1, math.nan), [moment, np.int8(3)]]).cells(0, 2, None) == [
         [1, None],
-        ["2024-05-31T01:02:03.000000", 3],
+        ["2024-05-31T01:02:03Z", 3],
     ]
     assert given_rows([[1], [2], [3]]).cells(1, 2, None) == [[2]]
+
+
+@pytest.mark.parametrize(
+    ("data", "needs"),
+    [
+        ([[1, 2.5, "x", None, True, math.nan]], False),
+        ([{"a": 1.5}, 5, "x"], False),
+        (np.zeros((2, 2)), False),
+        (np.zeros((2, 2), dtype=int), False),
+        (np.array([[1, Decimal("1.10")]], dtype=object), True),
+        (np.zeros((2, 2), dtype=np.float16), True),
+        (np.zeros((2, 2), dtype=">f4"), True),
+        ([[1.5], [Decimal("1.10")]], True),
+        ([[1.5], (np.float32(0.1),)], True),
+        ({"a": Decimal("1.10")}, True),
+        ([np.zeros(2, dtype=np.float32)], True),
+        (FRAME, True),
+    ],
+)
+def test_columns_are_needed_where_a_number_is_spelled_by_its_type(data: Any, needs: bool) -> None:
+    assert given_rows(data).needs_columns is needs
 
 
 @pytest.mark.parametrize(

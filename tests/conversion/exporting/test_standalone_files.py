@@ -131,6 +131,18 @@ def test_numbers_as_categories_are_spelled_as_training_spells_them(form: str, ta
     assert np.abs(np.asarray(found) - expected(checkpoint, texts).answers).max() < 1e-6
 
 
+@pytest.mark.parametrize("form", ["numpy", "torch"])
+def test_truth_values_of_a_frame_are_1_and_0_in_a_column_of_numbers(form: str, tmp_path: Path) -> None:
+    checkpoint = made([number("smoker"), day("when")], KINDS, 4)
+    module = standalone(checkpoint, form, tmp_path)
+    frame = pd.DataFrame({"smoker": [True, False], "when": ["2024-05-31", "2024-06-01"]})
+    answers = expected(checkpoint, [[1, "2024-05-31"], [0, "2024-06-01"]]).answers
+    for table in (frame, pa.Table.from_pandas(frame)):
+        assert np.abs(np.asarray(module.predict_proba(table)) - answers).max() < 1e-6
+    with pytest.raises(ValueError, match="true is not a number"):
+        module.predict_proba([[True, "2024-05-31"]])
+
+
 def test_no_text_of_a_model_becomes_code(tmp_path: Path) -> None:
     """Puts quotes, escapes and statements into every text of a model: the files hold texts."""
     trick = '"""\nraise SystemExit("ran")\n"""'

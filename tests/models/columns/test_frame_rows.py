@@ -12,6 +12,7 @@ import pytest
 from models.columns.cell_text import category_of
 from models.columns.frame_rows import rows_of
 from models.errors import DataError
+from training.data.arrow_types import plain_column
 from training.data.column_choices import ColumnChoices
 from training.data.table import Table
 from training.data.understanding import read_training_table
@@ -38,13 +39,13 @@ KEY = uuid.UUID(int=5)
         (Decimal("1.5"), 1.5),
         (KEY, "00000000-0000-0000-0000-000000000005"),
         (datetime.date(2024, 5, 31), "2024-05-31"),
-        (datetime.datetime(2024, 5, 31, 7, 5), "2024-05-31T07:05:00.000000"),
-        (pd.Timestamp("2024-05-31T07:05Z"), "2024-05-31T07:05:00.000000+00:00"),
-        (np.datetime64("2024-05-31T07:05"), "2024-05-31T07:05:00.000000"),
+        (datetime.datetime(2024, 5, 31, 7, 5), "2024-05-31T07:05:00Z"),
+        (pd.Timestamp("2024-05-31T07:05Z"), "2024-05-31T07:05:00Z"),
+        (np.datetime64("2024-05-31T07:05"), "2024-05-31T07:05:00Z"),
         (datetime.timedelta(minutes=2), 120.0),
         (np.timedelta64(1500, "ms"), 1.5),
         (datetime.time(1, 0, 30), 3630.0),
-        (pd.Period("2024-05"), "2024-05-01T00:00:00.000000"),
+        (pd.Period("2024-05"), "2024-05-01"),
     ],
     ids=repr,
 )
@@ -92,6 +93,50 @@ def test_numbers_of_a_column_of_categories_are_spelled_as_in_training(kind):
     assert rows_of(arrow, names)[0] == [float(np.float32(0.1)), 1.1, 0.1], "a column of numbers keeps every bit"
 
 
+def test_numbers_of_rows_are_spelled_as_those_of_a_frame():
+    short, price = np.float32(0.1), Decimal("1.10")
+    expected = [0.1, "1.10", float(short), 1.1]
+    names, categorical = ["short", "price", "b", "c"], ["short", "price"]
+    cells = [short, price, short, price]
+    for rows in ([cells], [tuple(cells)], np.array([cells], dtype=object), [np.array(cells, dtype=object)]):
+        assert rows_of(rows, names, categorical=categorical) == [expected]
+    keyed = dict(zip([" short", "price", "b", "c"], cells, strict=True))
+    for rows in (keyed, [keyed]):
+        assert rows_of(rows, names, categorical=categorical) == [dict(zip(keyed, expected, strict=True))]
+    for dtype in ("float32", ">f4", "float16"):
+        matrix = np.array([[0.5, 0.1]]).astype("float32").astype(dtype)
+        spelled = 0.1 if dtype != "float16" else float(str(np.float32(np.float16(0.1))))
+        assert rows_of(matrix, ["a", "b"], categorical=["b"]) == [[0.5, spelled]]
+        assert rows_of(matrix, ["a", "b"]) == matrix.tolist()
+        assert rows_of(list(matrix), ["a", "b"], categorical=["b"]) == [[0.5, spelled]]
+    assert rows_of([[price] * 3], ["a"], categorical=["a"]) == [["1.10", 1.1, 1.1]], "the encoder tells the width"
+    assert rows_of(np.array([[2**53 + 1]]), ["a"], categorical=["a"]) == [[2**53 + 1]]
+
+
+WHOLE = [250, None, 1, 1_234_567_891, 86_399_999_999_999, 999_999_999, 44_444_444_444_444]  # nanoseconds
+
+
+@pytest.mark.parametrize("kind", ["pandas", "pandas of Arrow types", "Arrow", "chunks", "polars", "one row", "lists"])
+def test_durations_and_times_of_day_keep_their_nanoseconds(kind):
+    durations = [*WHOLE[:-1], -250]
+    arrow = pa.table({"d": pa.array(durations, pa.duration("ns")), "t": pa.array(WHOLE, pa.time64("ns"))})
+    frame = pd.DataFrame({"d": arrow["d"].to_pandas(), "t": [None if n is None else n / 1e9 for n in WHOLE]})
+    data = {
+        "pandas": frame,
+        "pandas of Arrow types": arrow.to_pandas(types_mapper=pd.ArrowDtype),
+        "Arrow": arrow,
+        "chunks": pa.concat_tables([arrow.slice(0, 2), arrow.slice(2)]),
+        "polars": pytest.importorskip("polars").from_arrow(arrow) if kind == "polars" else None,
+        "one row": frame.iloc[0],
+        "lists": list(map(list, zip(frame["d"], frame["t"], strict=True))),
+    }[kind]
+    training = [plain_column(arrow[name], arrow.field(name))[0].to_pylist() for name in ("d", "t")]
+    assert training[0] == [None if n is None else n / 10**9 for n in durations]
+    rows = rows_of(data, ["d", "t"])
+    assert rows == list(map(list, zip(*training, strict=True)))[: len(rows)]
+    assert rows_of([[cell] for cell in frame["d"].astype("timedelta64[us]")], ["d"])[3] == [1.234567]
+
+
 def test_labels_of_columns_may_be_numbers():
     frame = pd.DataFrame([[1.0, 2.0, 9.0]], columns=[0, 1, 2])
     assert rows_of(frame, ["1", "0"]) == [[2.0, 1.0]]
@@ -102,3 +147,31 @@ def test_a_column_that_stands_twice_is_refused_where_the_model_needs_it():
     assert rows_of(frame, ["a"]) == [[1.0]]
     with pytest.raises(DataError, match="column 'b' twice"):
         rows_of(frame, ["a", "b"])
+
+
+TRUTH = [True, None, False]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"a": TRUTH, "b": TRUTH, "c": TRUTH}),
+        pd.DataFrame({name: pd.array(TRUTH, dtype="boolean") for name in "abc"}),
+        pd.DataFrame({name: pd.array(TRUTH, dtype="bool[pyarrow]") for name in "abc"}),
+        pa.table(dict.fromkeys("abc", TRUTH)),
+        pd.DataFrame(dict.fromkeys("abc", TRUTH), index=[4, 5, 6]).iloc[0],
+    ],
+    ids=["objects", "boolean", "Arrow types", "Arrow", "one row"],
+)
+def test_truth_values_of_a_frame_are_1_and_0_in_a_column_of_numbers(frame):
+    rows = rows_of(frame, ["a", "b", "c"], numeric=["a"], categorical=["b"])
+    expected = [[1, True, True], [None, None, None], [0, False, False]]
+    assert rows == expected[: len(rows)]
+    assert [[type(cell) for cell in row] for row in rows[:1]] == [[int, bool, bool]]
+    assert rows_of(pd.DataFrame({"a": np.array([True])}), ["a"], numeric=["a"]) == [[1]]
+
+
+def test_truth_values_of_rows_stay_as_in_a_request():
+    for rows in ([[True]], [{"a": True}], {"a": True}):
+        (row,) = rows_of(rows, ["a"], numeric=["a"])
+        assert (row["a"] if isinstance(row, dict) else row[0]) is True

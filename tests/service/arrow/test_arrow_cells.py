@@ -125,11 +125,14 @@ def test_texts(kind: pa.DataType, layout: str, values: list[str | None], refuse:
 @given(values=st.lists(st.none() | st.booleans(), min_size=1, max_size=40))
 @settings(max_examples=20, deadline=None)
 def test_booleans(layout: str, values: list[bool | None]) -> None:
-    for column in (categories("a", "true", "false"), number("a")):
-        check(column, arranged(values, pa.bool_(), layout), values, 9)
     bytes_ = pa.array([value if value is None else 5 * value for value in values], pa.int8())
     stored = pa.ExtensionArray.from_storage(pa.bool8(), bytes_)
-    check(categories("a", "true", "false"), stored, values, 9)
+    numbers = [value if value is None else int(value) for value in values]
+    for array in (arranged(values, pa.bool_(), layout), stored):
+        check(categories("a", "true", "false"), array, values, 9)
+        check(number("a", missing="indicator"), array, numbers, 9)
+        check(number("a"), array, numbers, 9)
+        check(date("a", form="epoch-seconds"), array, values, 9)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

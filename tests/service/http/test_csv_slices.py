@@ -155,6 +155,8 @@ def test_a_point_that_may_divide_thousands_is_refused_and_not_guessed() -> None:
     [fault] = refusal.value.faults
     assert (fault.row, fault.column) == (1, "size")
     assert '"8.180" may mean 8180 or 8.18' in fault.message
+    with pytest.raises(RowError, match=r"may mean 8180 or 8\.18"):  # neither blanks nor a word show a decimal point
+        read(f"{head}\u00a08.180;2000;Köln;true;\nn.a.;2000;Köln;true;\n".encode())
     decimal = f"{head}1.5;2000;Köln;true;\n8.180;2000;Köln;true;\n0.125;2000;Köln;true;\n"
     expected = ENCODER.encode([[size, 2000, "Köln", True, None] for size in (1.5, 8.18, 0.125)])
     assert read(decimal.encode())[0] == expected, "the column shows a decimal point"

@@ -1,0 +1,140 @@
+"""CSV files: `axon score` takes and refuses the numbers that the server takes and refuses."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from serving import make_checkpoint, numeric
+
+from axon.cli import main
+from models.columns.column import NumericColumn
+from models.columns.encoding import RowEncoder
+from models.columns.schema import ClassTarget, Schema
+from models.errors import RowError
+from models.store import Store
+from service.http.wire.csv_slices import CsvRequest
+
+SIZE = NumericColumn(name="size", mean=0.0, std=1.0, minimum=-3.0, maximum=3.0, missing="indicator")
+SCHEMA = Schema(columns=(SIZE, numeric("age")), target=ClassTarget(name="kind", labels=("red", "green")))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(tmp_path_factory.mktemp("csv") / "store")
+    store.publish("m", make_checkpoint(SCHEMA, 4))
+    return store
+
+
+class Scoring:
+    """`axon score` on texts.
+
+    Args:
+        folder: folder of the files.
+        store: store with the model `m`.
+        told: capture of what the command writes.
+    """
+
+    def __init__(self, folder: Path, store: Store, told: pytest.CaptureFixture[str]) -> None:
+        self._folder, self._store, self._told = folder, store, told
+        self._runs = 0
+
+    def refusal(self, text: str) -> str | None:
+        """Returns the refusal of a file; None for a file that is scored."""
+        code, error = self._run(text)
+        assert (code == 2) == error.startswith("error: ")
+        return error.strip() if code else None
+
+    def answers(self, text: str, errors: str, keep: str) -> tuple[pd.DataFrame, list[tuple[str, str, str]]]:
+        """Returns the answers, and row, column and reason of each row without an answer."""
+        code, error = self._run(text, "--errors", errors, "--keep", keep)
+        assert code == 0, error
+        listed: list[tuple[str, str, str]] = []
+        for path in (self._out / "_axon/faults").glob("*.csv"):
+            with path.open(newline="") as file:
+                listed += [(row["row"], row["column"], row["reason"]) for row in csv.DictReader(file)]
+        return pd.read_parquet(self._out), listed
+
+    @property
+    def _out(self) -> Path:
+        return self._folder / f"out-{self._runs}"
+
+    def _run(self, text: str, *options: str) -> tuple[int, str]:
+        self._runs += 1
+        source = self._folder / "rows.csv"
+        source.write_text(text, newline="")
+        arguments = ["--model", "m", "--store", str(self._store.root), "--out", str(self._out)]
+        code: int = main(["score", str(source), *arguments, *options])
+        return code, self._told.readouterr().err
+
+
+@pytest.fixture
+def scoring(tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> Scoring:
+    return Scoring(tmp_path, store, capsys)
+
+
+def fault_of_the_server(text: str) -> Any:
+    """Returns the first fault that the server finds in a body; None for a body that is answered."""
+    encoder = RowEncoder(SCHEMA)
+    try:
+        for rows in CsvRequest(text.encode(), "m", encoder).slices():
+            encoder.encode(rows or [])
+    except RowError as error:
+        return error.faults[0]
+    return None
+
+
+SIZES = {
+    "thousands": ["8.180", "12.500"],
+    "thousands below another number": ["7", "8.180"],
+    "thousands with blanks and a sign": ["1", " -8.180\u00a0"],
+    "millions": ["1.234.567"],
+    "decimals": ["8.18", "8.180", "9.250"],
+    "a number below one": ["0.125", "8.180"],
+    "decimals after thousands": ["8.180", "8.18"],
+    "a word with a point": ["8.180", "n.a."],
+    "no points": ["8180", "3"],
+    "gaps": ["", "NA", "8.180"],
+}
+
+
+@pytest.mark.parametrize("delimiter", [";", ",", "\t"])
+@pytest.mark.parametrize("name", SIZES)
+def test_a_number_is_refused_where_the_server_refuses_it(name: str, delimiter: str, scoring: Scoring) -> None:
+    lines = [delimiter.join(("size", "store", "age", "profit"))]
+    lines += [delimiter.join((size, "A", "4", "5" if delimiter == "," else "4,5")) for size in SIZES[name]]
+    text = "\n".join(lines) + "\n"
+    fault, refusal = fault_of_the_server(text), scoring.refusal(text)
+    if fault is None:
+        assert refusal is None
+    else:
+        assert refusal is not None
+        assert f"rows.csv: row {fault.row}, column {fault.column!r}: {fault.message}" in refusal
+    if name.startswith("thousands") and delimiter == ";" and "sign" not in name:
+        assert "8180 or 8.18 where semicolons divide cells: divide them by commas" in str(refusal)
+        assert "--errors skip" in str(refusal)
+
+
+@pytest.mark.parametrize("errors", ["skip", "null"])
+def test_rows_with_two_readings_are_left_out_or_null(errors: str, scoring: Scoring) -> None:
+    sizes = ["7", "8.180", "x", "9.500", "", "11"]
+    text = "id;size;age\n" + "".join(f"{i};{size};{'' if i == 5 else i / 4}\n" for i, size in enumerate(sizes))
+    answers, listed = scoring.answers(text, errors, "id")
+    sound = [0, 4]
+    if errors == "skip":
+        assert answers["id"].astype(int).tolist() == sound
+    else:
+        assert answers["prediction"].notna().tolist() == [i in sound for i in range(6)]
+    assert [(row, column) for row, column, _ in listed] == [("1", "size"), ("2", "size"), ("3", "size"), ("5", "age")]
+    for (_, _, reason), said in zip(listed, ["8180 or 8.18", '"x" is not', "9500 or 9.5", "missing"], strict=True):
+        assert said in reason
+
+
+def test_a_decimal_point_of_an_earlier_batch_counts(scoring: Scoring) -> None:
+    text = "id;size;age\n0;1.5;1\n" + "".join(f"{i};8.180;1\n" for i in range(1, 70_000))  # more than one batch
+    assert scoring.refusal(text) is None
+    late = text.replace(";1.5;", ";1;") + "70000;1.5;1\n"
+    assert "rows.csv: row 1, column 'size'" in str(scoring.refusal(late))
