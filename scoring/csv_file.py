@@ -77,25 +77,26 @@ class CsvReader:
             quoted_strings_can_be_null=True,
             null_values=[""],
         )
+        stream = self._open.enter_context(self._stream(self._raw))
+        parsing = self._parsing
+        counted = LineCount(stream, delimiter=parsing.delimiter, counts_empty=not parsing.ignore_empty_lines)
         try:
-            stream = self._open.enter_context(self._stream(self._raw))
-            counted = LineCount(stream, counts_empty=not self._parsing.ignore_empty_lines)
             records = 1  # the names of the columns
             reading = pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
             with pyarrow.csv.open_csv(
                 pa.PythonFile(counted, mode="r"),
                 read_options=reading,
-                parse_options=self._parsing,
+                parse_options=parsing,
                 convert_options=converting,
             ) as reader:
                 for batch in reader:
                     records += batch.num_rows
                     for start in range(0, batch.num_rows, rows):
                         yield batch.slice(start, rows)
-            if counted.lines != records:
+            if counted.has_strays and counted.lines != records:
                 self._check_quotes()
         except (OSError, pa.ArrowException) as error:
-            if isinstance(error, pa.ArrowInvalid):
+            if counted.has_strays and isinstance(error, pa.ArrowInvalid):
                 self._check_quotes()
             raise DataError(f"{self._name} cannot be read: {error}") from error
 

@@ -144,9 +144,9 @@ def test_rows_with_two_readings_are_left_out_or_null(errors: str, scoring: Scori
 
 
 def test_a_decimal_point_of_an_earlier_batch_counts(scoring: Scoring) -> None:
-    text = "id;size;age\n0;1.5;1\n" + "".join(f"{i};8.180;1\n" for i in range(1, 70_000))  # more than one batch
+    text = "note;size;age\n;1.5;1\n" + f"{'x' * 1_000};8.180;1\n" * 6_000  # a batch has 4 MB
     assert scoring.refusal(text) is None
-    late = text.replace(";1.5;", ";1;") + "70000;1.5;1\n"
+    late = text.replace(";1.5;", ";1;") + ";1.5;1\n"
     assert "rows.csv: row 1, column 'size'" in str(scoring.refusal(late))
 
 
@@ -179,9 +179,9 @@ def test_a_stray_quote_that_swallows_rows_is_refused_by_line(name: str, ends: st
 
 
 def test_a_quote_that_swallows_megabytes_is_refused_without_reading_them_all(scoring: Scoring) -> None:
-    text = 'id,name,size,age\n1,"a,5,1\n' + "2,b,6,1\n" * 1_500_000
+    text = 'id,name,size,age\n1,"a,5,1\n' + f"2,{'b' * 1_000},6,1\n" * 12_000
     refusal = str(scoring.refusal(text))
-    assert "rows.csv: a quote that begins a cell on line 2 ('1,\"a,5,1') is still open on line 1" in refusal
+    assert "rows.csv: a quote that begins a cell on line 2 ('1,\"a,5,1') is still open on line 8333:" in refusal
 
 
 SOUND = {
@@ -205,13 +205,36 @@ def test_every_record_of_a_sound_file_is_answered(name: str, ends: str, scoring:
     assert not listed
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(["a", "b,c", "", "\n", "\n", "\r\n", '"'])).map("".join), st.integers(1, 5))
+TEXTS = st.lists(st.sampled_from(["a", ",", "", "\n", "\n", "\r\n", '"', '"', '""'])).map("".join)
+
+
+def read_in_pieces(text: str, size: int, *, counts_empty: bool = True) -> LineCount:
+    counted = LineCount(pa.BufferReader(text.encode()), delimiter=",", counts_empty=counts_empty)
+    while counted.read(size):
+        pass
+    return counted
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXTS, st.integers(1, 5))
 def test_lines_are_counted_in_pieces_of_any_size(text: str, size: int) -> None:
+    lines = text.replace("\r\n", "\n").split("\n")
+    lines = lines[:-1] if lines[-1] == "" else lines
     for counts_empty in (True, False):
-        counted = LineCount(pa.BufferReader(text.encode()), counts_empty=counts_empty)
-        while counted.read(size):
-            pass
-        lines = text.replace("\r\n", "\n").split("\n")
-        lines = lines[:-1] if lines[-1] == "" else lines
+        counted = read_in_pieces(text, size, counts_empty=counts_empty)
         assert counted.lines == sum(counts_empty or line != "" for line in lines)
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXTS, st.integers(1, 5))
+def test_a_text_without_stray_quotes_is_one_that_the_csv_module_reads_strictly(text: str, size: int) -> None:
+    if not read_in_pieces(text, size).has_strays:
+        list(csv.reader(io.StringIO(text, newline=""), strict=True))  # raises no error
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(TEXTS, min_size=2, max_size=3)), st.sampled_from(["", "\ufeff"]), st.integers(1, 9))
+def test_a_text_that_the_csv_module_writes_has_no_stray_quotes(rows: list[list[str]], mark: str, size: int) -> None:
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows(rows)
+    assert not read_in_pieces(mark + out.getvalue(), max(size, len(mark.encode()))).has_strays

@@ -80,13 +80,11 @@ def check_quotes(lines: Iterator[tuple[int, str]], delimiter: str, name: str, *,
     """
     records = _QuotedLines(lines, longest, name)
     reader = csv.reader(records, delimiter=delimiter)
-    while True:
-        records.taken.clear()
-        with long_cells():
-            if next(reader, None) is None:
-                return
+    with long_cells():
+        while next(reader, None) is not None:
             if len(records.taken) > 1 and (reason := _misquoted([line for _, line in records.taken], delimiter)):
                 raise _stray_quote(name, records.taken, reason)
+            records.taken.clear()
 
 
 def _stray_quote(name: str, record: list[tuple[int, str]], reason: str) -> DataError:
