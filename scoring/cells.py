@@ -176,8 +176,9 @@ def _numbers_but(doubtful: pa.Array, array: pa.Array) -> list[Any]:
     numbers = _numbers_in_texts(pc.if_else(is_doubtful, pa.scalar(None, array.type), array))
     listed = numbers.tolist() if isinstance(numbers, np.ndarray) else list(numbers)
     cells = [None if number != number else number for number in listed]
-    for row in np.flatnonzero(is_doubtful.to_numpy(zero_copy_only=False)).tolist():
-        cells[row] = array[row].as_py()
+    rows = np.flatnonzero(is_doubtful.to_numpy(zero_copy_only=False)).tolist()
+    for row, text in zip(rows, array.filter(is_doubtful).to_pylist(), strict=True):
+        cells[row] = text
     return cells
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,8 +13,11 @@ import pyarrow as pa
 import pyarrow.csv
 
 from models.errors import DataError
+from scoring.line_count import LineCount
+from training.data.csv_lines import check_quotes
 
 _BLOCK_BYTES = 1 << 22
+_LONGEST_RECORD = 1 << 23  # characters; Arrow cannot parse a record that is longer than two blocks
 _HEAD_BYTES = 1 << 20  # of the first line at most
 _DELIMITERS = ",;\t|"
 _CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
@@ -64,7 +68,7 @@ class CsvReader:
         """Yields batches of at most `rows` rows with these columns, in this order.
 
         Raises:
-            DataError: a row has another number of cells, or the file is damaged.
+            DataError: a row has another number of cells, a stray quote swallows rows, or the file is damaged.
         """
         converting = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(columns, pa.string()),
@@ -73,17 +77,37 @@ class CsvReader:
             quoted_strings_can_be_null=True,
             null_values=[""],
         )
+        stream = self._open.enter_context(self._stream(self._raw))
+        parsing = self._parsing
+        counted = LineCount(stream, delimiter=parsing.delimiter, counts_empty=not parsing.ignore_empty_lines)
         try:
-            stream = self._open.enter_context(self._stream(self._raw))
+            records = 1  # the names of the columns
             reading = pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
             with pyarrow.csv.open_csv(
-                stream, read_options=reading, parse_options=self._parsing, convert_options=converting
+                pa.PythonFile(counted, mode="r"),
+                read_options=reading,
+                parse_options=parsing,
+                convert_options=converting,
             ) as reader:
                 for batch in reader:
+                    records += batch.num_rows
                     for start in range(0, batch.num_rows, rows):
                         yield batch.slice(start, rows)
+            if counted.has_strays and counted.lines != records:
+                self._check_quotes()
         except (OSError, pa.ArrowException) as error:
+            if counted.has_strays and isinstance(error, pa.ArrowInvalid):
+                self._check_quotes()
             raise DataError(f"{self._name} cannot be read: {error}") from error
+
+    def _check_quotes(self) -> None:
+        """Refuses a cell that a stray quote opens, because that cell swallows the rows that follow."""
+        with pa.OSFile(str(self._path)) as raw, self._stream(raw) as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+            try:
+                check_quotes(enumerate(text, start=1), self._parsing.delimiter, self._name, longest=_LONGEST_RECORD)
+            finally:
+                text.detach()  # Arrow closes the stream
 
     def position(self) -> int:
         """Returns the number of bytes read so far, packed ones of a packed file."""

@@ -24,6 +24,8 @@ def doubtful_cells(seen: PointsSeen, batch: pa.RecordBatch, names: Sequence[str]
     """
     found: dict[str, pa.Array] = {}
     for name in names:
+        if seen.are_certain(name):  # before the texts are looked at, which takes longer than reading them
+            continue
         cells = batch.column(name)
         dotted = cells.filter(pc.match_substring(cells, ".")).unique()
         if texts := seen.doubtful(name, dotted.to_pylist()):

@@ -22,6 +22,10 @@ class PointsSeen:
     def __init__(self) -> None:
         self._certain: set[Hashable] = set()
 
+    def are_certain(self, column: Hashable) -> bool:
+        """Returns True if a column has shown a decimal point."""
+        return column in self._certain
+
     def doubtful(self, column: Hashable, cells: Iterable[str]) -> list[str]:
         """Returns the cells that have two readings, unless the column has shown a decimal point up to now.
 

@@ -1,13 +1,17 @@
-"""CSV files: `axon score` takes and refuses the numbers that the server takes and refuses."""
+"""CSV files: `axon score` takes and refuses the numbers and quotes that the server takes and refuses."""
 
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from serving import make_checkpoint, numeric
 
 from axon.cli import main
@@ -16,6 +20,8 @@ from models.columns.encoding import RowEncoder
 from models.columns.schema import ClassTarget, Schema
 from models.errors import RowError
 from models.store import Store
+from scoring.line_count import LineCount
+from service.errors import InvalidRequest
 from service.http.wire.csv_slices import CsvRequest
 
 SIZE = NumericColumn(name="size", mean=0.0, std=1.0, minimum=-3.0, maximum=3.0, missing="indicator")
@@ -57,6 +63,10 @@ class Scoring:
             with path.open(newline="") as file:
                 listed += [(row["row"], row["column"], row["reason"]) for row in csv.DictReader(file)]
         return pd.read_parquet(self._out), listed
+
+    def has_answers(self) -> bool:
+        """Returns True if the last run finished a part."""
+        return any(self._out.glob("*.parquet"))
 
     @property
     def _out(self) -> Path:
@@ -134,7 +144,97 @@ def test_rows_with_two_readings_are_left_out_or_null(errors: str, scoring: Scori
 
 
 def test_a_decimal_point_of_an_earlier_batch_counts(scoring: Scoring) -> None:
-    text = "id;size;age\n0;1.5;1\n" + "".join(f"{i};8.180;1\n" for i in range(1, 70_000))  # more than one batch
+    text = "note;size;age\n;1.5;1\n" + f"{'x' * 1_000};8.180;1\n" * 6_000  # a batch has 4 MB
     assert scoring.refusal(text) is None
-    late = text.replace(";1.5;", ";1;") + "70000;1.5;1\n"
+    late = text.replace(";1.5;", ";1;") + ";1.5;1\n"
     assert "rows.csv: row 1, column 'size'" in str(scoring.refusal(late))
+
+
+STRAY = {
+    "closed by the quote of a later row": ('1,"abc,5,1\n2,def,6,1\n3,"x,7,1\n4,y,8,1\n', 2, 4),
+    "closed by a later row's end": ('1,a,5,1\n2,"b,6,1\n3,c,7,1\n4,d","8,1\n', 3, 5),
+    "below cells of several lines": ('1,"a\nb",5,1\n2,"c\n\nd",6,1\n3,"e,7,1\n4,f,8,1\n5,"g,9,1\n', 7, 9),
+}
+
+
+def test_a_quote_that_is_never_closed_is_refused_by_line(scoring: Scoring) -> None:
+    text = 'size,age,name\n5,1,a\n6,1,"b\n7,1,c\n8,1,d\n'
+    with pytest.raises(InvalidRequest, match="is not CSV"):
+        fault_of_the_server(text)
+    refusal = str(scoring.refusal(text))
+    assert "on line 3 ('6,1,\"b') is still open at the end of the file, line 5: take the quote out" in refusal
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"], ids=repr)
+@pytest.mark.parametrize("name", STRAY)
+def test_a_stray_quote_that_swallows_rows_is_refused_by_line(name: str, ends: str, scoring: Scoring) -> None:
+    rows, first, last = STRAY[name]
+    text = ("id,name,size,age\n" + rows).replace("\n", ends)
+    with pytest.raises(InvalidRequest, match="is not CSV"):  # the server refuses it, too
+        fault_of_the_server(text)
+    refusal = str(scoring.refusal(text))
+    assert f"rows.csv: a quote that begins a cell on line {first} (" in refusal
+    assert f"line {last}: take the quote out, or close the cell." in refusal
+    assert not scoring.has_answers()
+
+
+def test_a_quote_that_swallows_megabytes_is_refused_without_reading_them_all(scoring: Scoring) -> None:
+    text = 'id,name,size,age\n1,"a,5,1\n' + f"2,{'b' * 1_000},6,1\n" * 12_000
+    refusal = str(scoring.refusal(text))
+    assert "rows.csv: a quote that begins a cell on line 2 ('1,\"a,5,1') is still open on line 8333:" in refusal
+
+
+SOUND = {
+    "no quotes": "1,a,5,1\n2,b,6,1\n",
+    "no end of the last line": "1,a,5,1\n2,b,6,1",
+    "empty lines": "\n1,a,5,1\n\n\n2,b,6,1\n\n",
+    "cells of several lines": '1,"a\nb",5,1\n2,"c\n\n,d",6,1\n',
+    "quotes in quotes": '1,"say ""a""",5,1\n2,"""b""\n""",6,1\n',
+    "inches": '1,6" pipe,5,1\n2,8" pipe,6,1\n',
+    "quotes around all cells": '"1","a","5","1"\n"2","b","6","1"\n',
+}
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"], ids=repr)
+@pytest.mark.parametrize("name", SOUND)
+def test_every_record_of_a_sound_file_is_answered(name: str, ends: str, scoring: Scoring) -> None:
+    text = ("id,name,size,age\n" + SOUND[name]).replace("\n", ends)
+    answers, listed = scoring.answers(text, "null", "id,name")
+    records = [record for record in csv.reader(io.StringIO(text, newline="")) if record]
+    assert answers[["id", "name"]].to_numpy().tolist() == [record[:2] for record in records[1:]]
+    assert not listed
+
+
+TEXTS = st.lists(st.sampled_from(["a", ",", "", "\n", "\n", "\r\n", '"', '"', '""'])).map("".join)
+
+
+def read_in_pieces(text: str, size: int, *, counts_empty: bool = True) -> LineCount:
+    counted = LineCount(pa.BufferReader(text.encode()), delimiter=",", counts_empty=counts_empty)
+    while counted.read(size):
+        pass
+    return counted
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXTS, st.integers(1, 5))
+def test_lines_are_counted_in_pieces_of_any_size(text: str, size: int) -> None:
+    lines = text.replace("\r\n", "\n").split("\n")
+    lines = lines[:-1] if lines[-1] == "" else lines
+    for counts_empty in (True, False):
+        counted = read_in_pieces(text, size, counts_empty=counts_empty)
+        assert counted.lines == sum(counts_empty or line != "" for line in lines)
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXTS, st.integers(1, 5))
+def test_a_text_without_stray_quotes_is_one_that_the_csv_module_reads_strictly(text: str, size: int) -> None:
+    if not read_in_pieces(text, size).has_strays:
+        list(csv.reader(io.StringIO(text, newline=""), strict=True))  # raises no error
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(TEXTS, min_size=2, max_size=3)), st.sampled_from(["", "\ufeff"]), st.integers(1, 9))
+def test_a_text_that_the_csv_module_writes_has_no_stray_quotes(rows: list[list[str]], mark: str, size: int) -> None:
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows(rows)
+    assert not read_in_pieces(mark + out.getvalue(), max(size, len(mark.encode()))).has_strays

@@ -18,6 +18,7 @@ import pyarrow.csv
 
 from models.columns.cell_text import tidy
 from models.errors import DataError
+from training.data.csv_lines import RecordLines, check_quotes
 from training.data.delimiters import comment_hint, detect_delimiter, long_cells
 from training.data.mark_evidence import MarkEvidence
 from training.data.scratch import Scratch, release_pages
@@ -29,7 +30,6 @@ from training.data.text_format import TextFormat
 # Bytes that Arrow parses at once: a share for each column, so that a block of a wide table still has many rows.
 _COLUMN_BLOCK, _MIN_BLOCK, _LARGE_BLOCK = 1 << 17, 1 << 21, 1 << 24
 _MAX_BLOCK = 1 << 30  # bytes parsed at once if a record is longer than that; Arrow's own limit is 2³¹
-_SHOWN = 60  # characters of a line in a message
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -171,7 +171,7 @@ class _CsvFile:
 
     def records(self) -> Iterator[tuple[int, list[str]]]:
         """Yields each record and the number of its first line, from 1; empty lines are skipped, as in Arrow."""
-        lines = _Lines(self.text.lines())
+        lines = RecordLines(self.text.lines())
         reader = csv.reader(lines, delimiter=self.delimiter)
         while True:
             lines.taken = []
@@ -191,28 +191,7 @@ class _CsvFile:
         Raises:
             DataError: a quote is not closed where it should be; the message names the lines.
         """
-        lines = _Lines(self.text.lines())
-        reader = csv.reader(lines, delimiter=self.delimiter)
-        while True:
-            lines.taken = []
-            with long_cells():
-                if next(reader, None) is None:
-                    return
-                if len(lines.taken) > 1 and (reason := self._misquoted([line for _, line in lines.taken])):
-                    shown = lines.taken[0][1].strip()[:_SHOWN]
-                    last = lines.taken[-1][0]
-                    raise DataError(
-                        f"{self.path.name}: a quote that begins a cell on line {lines.begins} ({shown!r}) {reason} "
-                        f"line {last}: take the quote out, or close the cell."
-                    )
-
-    def _misquoted(self, record: list[str]) -> str | None:
-        try:
-            for _ in csv.reader(record, delimiter=self.delimiter, strict=True):
-                pass
-        except csv.Error as error:
-            return "is still open at the end of the file," if "end of data" in str(error) else "is open until"
-        return None
+        check_quotes(self.text.lines(), self.delimiter, self.path.name)
 
     def where(self, row: int) -> str:
         """Returns the line on which a row begins; the header is the record before row 0."""
@@ -243,28 +222,3 @@ class _CsvFile:
                 return DataError(f"{self.path.name}: line {line} has {cells} where the first line has {width}{hint}.")
         reason = " ".join(str(error).split())[:200].rstrip(".")
         return DataError(f"{self.path.name} cannot be read as CSV: {reason}.")
-
-
-class _Lines:
-    """An iterator over lines for the csv module that keeps the lines of the current record.
-
-    Attributes:
-        taken: number and text of each line since the list was last emptied.
-    """
-
-    def __init__(self, lines: Iterator[tuple[int, str]]) -> None:
-        self._lines = lines
-        self.taken: list[tuple[int, str]] = []
-
-    @property
-    def begins(self) -> int:
-        """The number of the line on which the current record begins."""
-        return self.taken[0][0] if self.taken else 1
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        taken = next(self._lines)
-        self.taken.append(taken)
-        return taken[1]
