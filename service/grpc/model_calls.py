@@ -45,7 +45,7 @@ class ModelCalls:
             "ModelMetadata": (self.model_metadata, Scope.READ),
             "ModelConfig": (self.model_config, Scope.READ),
             "ModelStatistics": (self.model_statistics, Scope.READ),
-            "RepositoryIndex": (self.repository_index, Scope.MANAGE),
+            "RepositoryIndex": (self.repository_index, Scope.READ),
             "RepositoryModelLoad": (self.load, Scope.MANAGE),
             "RepositoryModelUnload": (self.unload, Scope.MANAGE),
         }

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from grpc_client import DTYPES, FIELDS, INFERENCE, Client, GrpcServer, grpc, message_class, raw_texts, tensor, texts_of
-from serving import CHECKPOINTS, ROOT, Oracle, http_get, make_store, metric_sum, running, wait_until
+from serving import CHECKPOINTS, ROOT, Oracle, http_client, http_get, make_store, metric_sum, running, wait_until
 
 from models.store import Store
 from service.grpc.messages import POOL
@@ -447,6 +447,41 @@ def test_keys_come_as_metadata(tmp_path: Path) -> None:
                 parameters={"config": {"string_param": "{}"}},
                 metadata=manage,
             )
+
+
+@pytest.mark.slow
+def test_a_key_may_do_over_grpc_what_it_may_do_over_http(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    kind: Any = GrpcServer
+    entries = " ".join(
+        f"{scope}-only:{scope}:{hashlib.sha256(secret.encode()).hexdigest()}" for scope, secret in KEYS.items()
+    )
+    calls: list[tuple[str, dict[str, Any], str, str]] = [
+        ("ServerMetadata", {}, "GET", "/v2"),
+        ("ModelReady", {"name": "price"}, "GET", "/v2/models/price/ready"),
+        ("ModelMetadata", {"name": "price"}, "GET", "/v2/models/price"),
+        ("ModelConfig", {"name": "price"}, "GET", "/v2/models/price/config"),
+        ("ModelStatistics", {"name": "price"}, "GET", "/v2/models/price/stats"),
+        ("RepositoryIndex", {}, "POST", "/v2/repository/index"),
+        ("RepositoryModelLoad", {"model_name": "price"}, "POST", "/v2/repository/models/price/load"),
+        ("RepositoryModelUnload", {"model_name": "price"}, "POST", "/v2/repository/models/price/unload"),
+    ]
+    read, managing = {"read", "manage"}, ("RepositoryModelLoad", "RepositoryModelUnload")
+    allowed = {name: {"manage"} if name in managing else read for name, *_ in calls}
+    with (
+        running(store.root, tmp_path, kind, api_keys=entries) as server,
+        server.client() as client,
+        http_client() as http,
+    ):
+        for scope, secret in KEYS.items():
+            for name, fields, method, path in calls:
+                status = http.request(method, server.url + path, headers={"x-api-key": secret}).status_code
+                assert status == (200 if scope in allowed[name] else 403), (scope, path)
+                if scope in allowed[name]:
+                    client.call(name, metadata=[("x-api-key", secret)], **fields)
+                else:
+                    with refused("PERMISSION_DENIED", "lacks the scope"):
+                        client.call(name, metadata=[("x-api-key", secret)], **fields)
 
 
 def clients_without_pause(server: GrpcServer, count: int, stop: threading.Event) -> Any:
