@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -398,6 +398,30 @@ def test_http_1_and_noise_get_no_answer(server: GrpcServer, client: Client) -> N
                 received += part
             assert b"this port speaks HTTP/2 alone" in received
     assert client.call("ServerLive").live
+
+
+@pytest.mark.slow
+def test_the_readiness_of_a_version_is_the_same_in_all_spellings_and_protocols(tmp_path: Path) -> None:
+    store, kind = make_store(tmp_path), cast("Any", GrpcServer)
+    for _ in range(2):
+        store.publish("colours", CHECKPOINTS["colours"])
+    with running(store.root, tmp_path, kind) as server, server.client() as client:
+
+        def statuses(version: str) -> set[int]:
+            paths = (f"colours@{version}/ready", f"colours/versions/{version}/ready")
+            found = {http_get(f"{server.url}/v2/models/{path}").status_code for path in paths}
+            is_ready = [
+                client.call("ModelReady", name="colours", version=version).ready,
+                client.call("ModelReady", name=f"colours@{version}").ready,
+            ]
+            assert is_ready == [found == {200}] * 2
+            return found
+
+        expected = {"3": 200, "latest": 200, "2": 503, "99": 404, "staging": 404, "-": 404}
+        for version, status in expected.items():
+            assert statuses(version) == {status}, version
+        client.infer("colours", tensor("x", "FP32", 1, 4), model_version="2", **raw_rows([ROWS[0]]))
+        assert statuses("2") == {200}
 
 
 KEYS = {scope: f"axon_grpc-{scope}-secret" for scope in ("predict", "read", "manage")}
