@@ -52,7 +52,7 @@ class TrainingFacts:
             given = NamedColumns(dict(zip(names, some.columns, strict=True)), len(some))
             encoded = np.frombuffer(self.encoder.encode_any(given), dtype="<f4").reshape(len(some), -1)
             counts = self.counter.count(encoded, some.answers)
-            self.counter.move_unknown(counts, self.encoder.unknown.take())
+            self.counter.move_unknown(counts, {**self.encoder.unknown.take()})
             began = window.began
             is_first = not window.rows
             window.add(counts, len(some))

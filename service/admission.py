@@ -125,6 +125,14 @@ class Prediction(Ticket):
         """Sets the time that a client asks for, in seconds; the server's longest time is the limit."""
         self.seconds = min(seconds, self.admission.max_seconds)
 
+    def check_form(self, served: ServedVersion) -> None:
+        """Checks that a model version has what the answer is to hold, before the rows are submitted.
+
+        Raises:
+            InvalidRequest: the version has no such answer.
+        """
+        raise NotImplementedError
+
     def seconds_left(self) -> float:
         """Returns the time until the deadline, in seconds.
 
@@ -278,10 +286,11 @@ class Admission:
         Raises:
             TooLarge: there are too many rows.
             RowError: the model does not take some rows.
-            InvalidRequest: the model has fewer members than are asked for, or no such intervals.
+            InvalidRequest: the model has fewer members than are asked for, no such intervals, or no such answer.
             QueueFull: too many rows wait already.
         """
         prediction.served = served
+        prediction.check_form(served)
         if prediction.level is not None:
             served.check_level(prediction.level, prediction.members)
         if prediction.members is not None:
@@ -303,7 +312,7 @@ class Admission:
         self._batcher.submit(prediction, served, data, count, seconds)
 
     def submit_group(self, group: RowGroup) -> None:
-        """Submits a group of requests with one row each; `dispatch` has to follow.
+        """Submits a group of requests with one row each, whose forms are checked; `dispatch` has to follow.
 
         Raises:
             QueueFull: too many rows of the model wait already.
@@ -311,7 +320,7 @@ class Admission:
         self._batcher.submit(group, group.version, group.encoded(), group.requests, group.seconds, gathered=True)
 
     def submit_row(self, prediction: Prediction, served: ServedVersion, row: Buffer) -> None:
-        """Submits a request with one encoded row.
+        """Submits a request with one encoded row, whose form is checked.
 
         Raises:
             QueueFull: too many rows of the model wait already.
@@ -347,10 +356,11 @@ class Admission:
 
         Raises:
             DeadlineExceeded: the deadline has passed.
-            InvalidRequest: the model has fewer members than are asked for, or no such intervals.
+            InvalidRequest: the model has fewer members than are asked for, no such intervals, or no such answer.
             QueueFull: too many rows wait already.
         """
         prediction.unknown = unknown
+        prediction.check_form(served)
         if prediction.level is not None:
             served.check_level(prediction.level, prediction.members)
         prediction.unknown_texts = texts

@@ -87,7 +87,8 @@ class ColumnsEncoder:
     def in_order(self, table: NamedColumns) -> list[Cells]:
         """Returns the cells of a table in the order of the model's columns.
 
-        A single column of any name stands for the only column of a model.
+        A single column of any name stands for the only column of a model, unless other columns are ignored: then a
+        column of another name is one of the others.
 
         Raises:
             RowError: a column is missing, unknown, or there under two spellings.
@@ -101,7 +102,7 @@ class ColumnsEncoder:
                 raise RowError([Fault(0, column, f"another column of this request names it too: {_quoted(name)}")])
             else:
                 found[column] = cells
-        if not found and len(strays) == len(columns) == 1:
+        if not table.ignores_others and not found and len(strays) == len(columns) == 1:
             return [table.by_name[strays[0]]]
         if strays and not table.ignores_others:
             known = f"its columns are {listed(columns)}"

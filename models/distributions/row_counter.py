@@ -18,6 +18,7 @@ from models.distributions.distributions import CategoryCounts, Counts, Distribut
 EXTRA_SLOTS = 3
 GAPS, BELOW, ABOVE = 0, 1, 2  # positions after a variable's bins
 UNKNOWN = BELOW  # a column of categories has no range
+_ROUNDING = 1e-6  # above the error of a sum of shares, such as ten tenths of a cell
 
 Float32Array = NDArray[np.float32]
 Slots = NDArray[np.int64]
@@ -107,7 +108,7 @@ class RowCounter:
         self._predictions.count(answers, counts)
         return counts
 
-    def move_unknown(self, counts: Slots, unknown: dict[str, int]) -> None:
+    def move_unknown(self, counts: Slots, unknown: dict[str, float]) -> None:
         """Moves cells from gaps to unknown categories.
 
         A column that refuses gaps, or reads them as a category, has only unknown cells without a category. For a column
@@ -115,14 +116,15 @@ class RowCounter:
 
         Args:
             counts: `(slots,)` counts of some rows, changed in place.
-            unknown: number of unknown cells among these rows and later ones, by column; moved cells are subtracted.
+            unknown: number of unknown cells among these rows and later ones, by column; moved cells, which are whole,
+                are subtracted.
         """
         moved = counts[self._only_unknown + GAPS]
         counts[self._only_unknown + GAPS] = 0
         counts[self._only_unknown + UNKNOWN] += moved
         for column, cells in unknown.items():
             if (end := self._either.get(column)) is not None:
-                some = min(cells, int(counts[end + GAPS]))
+                some = min(int(cells + _ROUNDING), int(counts[end + GAPS]))
                 counts[end + GAPS] -= some
                 counts[end + UNKNOWN] += some
                 unknown[column] = cells - some

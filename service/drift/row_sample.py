@@ -7,8 +7,8 @@ holds every row. Beyond, it takes every k-th row of a batch, and passes over bat
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,24 +34,24 @@ class TakenRows:
     Attributes:
         rows: `(rows, width)` encoded rows.
         answers: `(rows, outputs)` answers.
-        unknown: cells with unknown categories among the rows, by column.
+        unknown: expected number of cells with unknown categories among the rows, by column: those of each request
+            times the share of its rows that were taken. Which rows have them is not known.
     """
 
     rows: NDArray[np.float32]
     answers: NDArray[np.float32]
-    unknown: dict[str, int]
+    unknown: dict[str, float]
 
     @classmethod
     def joined(cls, parts: Sequence[TakenRows]) -> TakenRows:
         """Returns the rows of several batches in one."""
         if len(parts) == 1:
             return parts[0]
-        unknown: Counter[str] = Counter()
+        unknown: dict[str, float] = {}
         for part in parts:
-            if part.unknown:
-                unknown.update(part.unknown)
+            add_cells(unknown, part.unknown)
         rows = np.concatenate([part.rows for part in parts])
-        return cls(rows, np.concatenate([part.answers for part in parts]), dict(unknown))
+        return cls(rows, np.concatenate([part.answers for part in parts]), unknown)
 
 
 class SampleBudget:
@@ -155,7 +155,7 @@ class RowSample:
         self._turn += 1
         pieces: list[bytes] = []
         places: list[int] = []
-        unknown: dict[str, int] = {}
+        unknown: dict[str, float] = {}
         at = 0
         for ticket, start, stop in spans:
             rows = stop - start
@@ -164,9 +164,7 @@ class RowSample:
                 pieces.append(_rows_of(ticket, start + first, stop, step))
                 places += range(at + first, at + rows, step)
                 if cells := getattr(ticket, "unknown", None):
-                    share = len(range(first, rows, step)) / ticket.rows
-                    for column, number in cells.items():
-                        unknown[column] = unknown.get(column, 0) + round(number * share)
+                    add_cells(unknown, cells, len(range(first, rows, step)) / ticket.rows)
             at += rows
         if not places:
             return
@@ -174,6 +172,12 @@ class RowSample:
         self.pending.append(TakenRows(taken, answers[places], unknown))
         self.pending_cells += taken.size
         self._on_rows()
+
+
+def add_cells(total: dict[str, float], cells: Mapping[str, float], share: float = 1.0) -> None:
+    """Adds a share of numbers of cells to a total, by column."""
+    for column, number in cells.items():
+        total[column] = total.get(column, 0.0) + number * share
 
 
 def _rows_of(ticket: Ticket, start: int, stop: int, step: int) -> bytes:

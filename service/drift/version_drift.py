@@ -12,7 +12,7 @@ from models.distributions.distributions import Distributions
 from models.distributions.row_counter import RowCounter
 from models.distributions.window import BLOCK_ROWS, Window
 from service.batching.served_version import ServedVersion
-from service.drift.row_sample import RowSample, TakenRows
+from service.drift.row_sample import RowSample, TakenRows, add_cells
 
 _STEP_CELLS = 8_192  # counted in one step, in about 0.2 ms
 
@@ -41,6 +41,9 @@ class VersionDrift:
         self._prepared: tuple[Distributions, RowCounter] | None = None
         self._first_number = 0
         self._step = 1  # rows that are counted in one step
+        # Unknown cells that were expected among the rows and not found yet. A few rows of many small requests have a
+        # fraction of a cell each, and one batch has more than expected where another has fewer.
+        self._unknown: dict[str, float] = {}
 
     def prepare(self) -> None:
         """Reads the distributions and makes the counter; takes 30 ms for a thousand columns."""
@@ -84,9 +87,10 @@ class VersionDrift:
                 rows += len(some[-1].rows)
             taken = TakenRows.joined(some)
             sample.pending_cells -= taken.rows.size
+            add_cells(self._unknown, taken.unknown)
             for at in range(0, rows, step):
                 counts = self.counter.count(taken.rows[at : at + step], taken.answers[at : at + step])
-                self.counter.move_unknown(counts, taken.unknown)
+                self.counter.move_unknown(counts, self._unknown)
                 if self.current is None:
                     self.current = Window(self._first_number, self.counter.slots)
                 self.current.add(counts, len(taken.rows[at : at + step]))

@@ -24,7 +24,7 @@ from service.grpc.span_facts import grpc_span_facts
 from service.grpc.statuses import Code, status_of
 from service.grpc.stream import Stream
 from service.large_reading import LargeReading
-from service.open_inference.form import InferForm
+from service.open_inference.form import InferForm, check_outputs
 from service.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.span_facts import SpanFacts
 from service.stream.frames import Buffer
@@ -256,6 +256,11 @@ class GrpcPrediction(Prediction):
         self.members = form.members
         if form.seconds is not None and (self.stream.head.seconds is None or form.seconds < self.seconds):
             self.set_deadline(form.seconds)
+
+    def check_form(self, served: ServedVersion) -> None:
+        """Checks that a model version has the outputs that the call asks for."""
+        assert self.form is not None  # noqa: S101 -- the message was read
+        check_outputs(self.form.layout, served.labels)
 
     def cancelled(self) -> None:
         """Ends the request, since the client has cancelled the call or is gone."""

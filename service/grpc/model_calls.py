@@ -13,6 +13,7 @@ from service.grpc.messages import message_class
 from service.grpc.methods import UnaryMethod
 from service.grpc.stream import Method
 from service.open_inference.description import model_config, model_metadata, server_metadata
+from service.open_inference.readiness import readiness
 from service.open_inference.statistics import Statistics
 from service.time_slices import in_slices
 
@@ -45,7 +46,7 @@ class ModelCalls:
             "ModelMetadata": (self.model_metadata, Scope.READ),
             "ModelConfig": (self.model_config, Scope.READ),
             "ModelStatistics": (self.model_statistics, Scope.READ),
-            "RepositoryIndex": (self.repository_index, Scope.MANAGE),
+            "RepositoryIndex": (self.repository_index, Scope.READ),
             "RepositoryModelLoad": (self.load, Scope.MANAGE),
             "RepositoryModelUnload": (self.unload, Scope.MANAGE),
         }
@@ -64,8 +65,7 @@ class ModelCalls:
 
     async def model_ready(self, request: Any) -> Any:
         """Reports whether a model version is ready."""
-        served = self._catalog.get_lead(_reference(request))
-        return _class("ModelReadyResponse")(ready=served is not None)
+        return _class("ModelReadyResponse")(ready=readiness(self._catalog, _reference(request)) is True)
 
     async def server_metadata(self, _: Any) -> Any:
         """Describes the server."""

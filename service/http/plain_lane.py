@@ -129,6 +129,7 @@ class PlainLane:
                 if served is None or len(rows) != 1 or (plain.form is not None and not plain.form.is_plain):
                     head.endpoint.submit(plain.leave(), reference, rows, may_hold_booleans=may_hold_booleans)
                     continue
+                head.format.check_form(served, plain.form)
                 encoder = served.encoder
                 if isinstance(rows, list):
                     data: Buffer = encoder.encode(rows, may_hold_booleans=may_hold_booleans)

@@ -339,6 +339,10 @@ class HttpPrediction(Prediction):
         if form.seconds is not None:
             self.set_deadline(form.seconds)
 
+    def check_form(self, served: ServedVersion) -> None:
+        """Checks that a model version has what the answer is to hold."""
+        self.format.check_form(served, self.form)
+
     def end_body(self) -> None:
         """Tells the gate that the body is no longer needed."""
         if self.entry is not None:

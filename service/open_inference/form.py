@@ -95,9 +95,25 @@ def wanted_outputs(layout: Layout, labels: Sequence[object] | None) -> tuple[Wan
     Raises:
         InvalidRequest: the model has no such output, or has no classes.
     """
-    names = (PREDICTIONS,) if labels is None else (PREDICTIONS, PROBABILITIES)
+    check_outputs(layout, labels)
     if layout.outputs is None:
-        return tuple(WantedOutput(name, layout.is_binary) for name in names)
+        return tuple(WantedOutput(name, layout.is_binary) for name in _names(labels))
+    return layout.outputs
+
+
+def check_outputs(layout: Layout, labels: Sequence[object] | None) -> None:
+    """Checks that a model has the outputs of a layout.
+
+    Args:
+        layout: outputs that a request asks for.
+        labels: labels of a classifier; None for a regressor.
+
+    Raises:
+        InvalidRequest: the model has no such output, or has no classes.
+    """
+    if layout.outputs is None:
+        return
+    names = _names(labels)
     for output in layout.outputs:
         if output.name not in names:
             raise InvalidRequest(f"The model has no output {shown(output.name)}; its outputs are {listed(names)}.")
@@ -106,7 +122,10 @@ def wanted_outputs(layout: Layout, labels: Sequence[object] | None) -> tuple[Wan
                 f"Output {output.name!r} has no classes: `classification` is for the output {PROBABILITIES!r} of a "
                 "classifier."
             )
-    return layout.outputs
+
+
+def _names(labels: Sequence[object] | None) -> tuple[str, ...]:
+    return (PREDICTIONS,) if labels is None else (PREDICTIONS, PROBABILITIES)
 
 
 def distinct(outputs: Sequence[WantedOutput]) -> tuple[WantedOutput, ...]:

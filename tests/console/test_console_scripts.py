@@ -150,7 +150,7 @@ def test_an_empty_histogram_has_no_quantile(scripts: Any) -> None:
 
 
 def tables() -> list[tuple[str, list[list[str]]]]:
-    """Returns texts of CSV, and the rows that Python's csv module reads in each."""
+    """Returns texts of CSV, and the rows in each: those of Python's csv module, and empty lines of a lone column."""
     rng = random.Random(1)
     pieces = ["a", "", " ", '"', "\n", "\r\n", ",", ";", "é", "0.5", 'x "y" z', "\u2028", "🙂", "1\n2"]
     made = []
@@ -166,6 +166,8 @@ def tables() -> list[tuple[str, list[list[str]]]]:
         lines = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
         made.append((content, [row for row in lines if row]))
     made.append(('a,b\n"x"y,2\n"p,q"r"s,"3"\n', [["a", "b"], ["xy", "2"], ['p,qr"s', "3"]]))
+    made.append(("a\n1\n\n3\n", [["a"], ["1"], [""], ["3"]]))
+    made.append(("\r\n\na\r\n\r\n1\n\n", [["a"], [""], ["1"], [""]]))
     made.append(('a,b\n5" pipe,2\nplain,"x"\n', [["a", "b"], ['5" pipe', "2"], ["plain", "x"]]))
     return made
 

@@ -14,12 +14,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from grpc_client import DTYPES, FIELDS, INFERENCE, Client, GrpcServer, grpc, message_class, raw_texts, tensor, texts_of
-from serving import CHECKPOINTS, ROOT, Oracle, http_get, make_store, metric_sum, running, wait_until
+from serving import CHECKPOINTS, ROOT, Oracle, http_client, http_get, make_store, metric_sum, running, wait_until
 
 from models.store import Store
 from service.grpc.messages import POOL
@@ -400,6 +400,30 @@ def test_http_1_and_noise_get_no_answer(server: GrpcServer, client: Client) -> N
     assert client.call("ServerLive").live
 
 
+@pytest.mark.slow
+def test_the_readiness_of_a_version_is_the_same_in_all_spellings_and_protocols(tmp_path: Path) -> None:
+    store, kind = make_store(tmp_path), cast("Any", GrpcServer)
+    for _ in range(2):
+        store.publish("colours", CHECKPOINTS["colours"])
+    with running(store.root, tmp_path, kind) as server, server.client() as client:
+
+        def statuses(version: str) -> set[int]:
+            paths = (f"colours@{version}/ready", f"colours/versions/{version}/ready")
+            found = {http_get(f"{server.url}/v2/models/{path}").status_code for path in paths}
+            is_ready = [
+                client.call("ModelReady", name="colours", version=version).ready,
+                client.call("ModelReady", name=f"colours@{version}").ready,
+            ]
+            assert is_ready == [found == {200}] * 2
+            return found
+
+        expected = {"3": 200, "latest": 200, "2": 503, "99": 404, "staging": 404, "-": 404}
+        for version, status in expected.items():
+            assert statuses(version) == {status}, version
+        client.infer("colours", tensor("x", "FP32", 1, 4), model_version="2", **raw_rows([ROWS[0]]))
+        assert statuses("2") == {200}
+
+
 KEYS = {scope: f"axon_grpc-{scope}-secret" for scope in ("predict", "read", "manage")}
 
 
@@ -447,6 +471,41 @@ def test_keys_come_as_metadata(tmp_path: Path) -> None:
                 parameters={"config": {"string_param": "{}"}},
                 metadata=manage,
             )
+
+
+@pytest.mark.slow
+def test_a_key_may_do_over_grpc_what_it_may_do_over_http(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    kind: Any = GrpcServer
+    entries = " ".join(
+        f"{scope}-only:{scope}:{hashlib.sha256(secret.encode()).hexdigest()}" for scope, secret in KEYS.items()
+    )
+    calls: list[tuple[str, dict[str, Any], str, str]] = [
+        ("ServerMetadata", {}, "GET", "/v2"),
+        ("ModelReady", {"name": "price"}, "GET", "/v2/models/price/ready"),
+        ("ModelMetadata", {"name": "price"}, "GET", "/v2/models/price"),
+        ("ModelConfig", {"name": "price"}, "GET", "/v2/models/price/config"),
+        ("ModelStatistics", {"name": "price"}, "GET", "/v2/models/price/stats"),
+        ("RepositoryIndex", {}, "POST", "/v2/repository/index"),
+        ("RepositoryModelLoad", {"model_name": "price"}, "POST", "/v2/repository/models/price/load"),
+        ("RepositoryModelUnload", {"model_name": "price"}, "POST", "/v2/repository/models/price/unload"),
+    ]
+    read, managing = {"read", "manage"}, ("RepositoryModelLoad", "RepositoryModelUnload")
+    allowed = {name: {"manage"} if name in managing else read for name, *_ in calls}
+    with (
+        running(store.root, tmp_path, kind, api_keys=entries) as server,
+        server.client() as client,
+        http_client() as http,
+    ):
+        for scope, secret in KEYS.items():
+            for name, fields, method, path in calls:
+                status = http.request(method, server.url + path, headers={"x-api-key": secret}).status_code
+                assert status == (200 if scope in allowed[name] else 403), (scope, path)
+                if scope in allowed[name]:
+                    client.call(name, metadata=[("x-api-key", secret)], **fields)
+                else:
+                    with refused("PERMISSION_DENIED", "lacks the scope"):
+                        client.call(name, metadata=[("x-api-key", secret)], **fields)
 
 
 def clients_without_pause(server: GrpcServer, count: int, stop: threading.Event) -> Any:

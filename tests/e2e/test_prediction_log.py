@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scored_tables
-from grpc_client import GrpcServer, tensor
+from grpc_client import GrpcServer, grpc, tensor
 from serving import PATIENCE_SECONDS, http_client, http_get, http_post, metric_sum, running, wait_until
 
 from models.columns.column import CategoricalColumn, NumericColumn
@@ -228,6 +229,57 @@ def test_refused_requests_explanations_and_shadows_are_not_logged(server: Server
     asked = table[table["asked"] == "towns@production"]
     assert set(asked["of"]) == {"towns@1"}, "the shadow's answers are in the log"
     assert not table.duplicated(["id", "row"]).any()
+
+
+def test_requests_for_answers_that_the_model_lacks_are_refused_before_their_rows_are_computed(
+    server: LoggingServer, log_folder: Path
+) -> None:
+    names, many = [f"x{at}" for at in range(4)], 3_000
+    asked = 0
+
+    def headers() -> dict[str, str]:
+        nonlocal asked
+        asked += 1
+        return {"X-Request-ID": f"lacking-{asked}"}
+
+    with http_client() as client:
+        for rows in (1, 1, 1, 2, many):  # the second request on a connection with a known head takes the lane
+            tensors = [{"name": "rows", "datatype": "FP32", "shape": [rows, 4], "data": [rows / 7] * 4 * rows}]
+            examples = [dict.fromkeys(names, rows / 7)] * rows
+            for path, body in (
+                ("v2/models/numbers/infer", {"inputs": tensors, "outputs": [{"name": "logits"}]}),
+                ("v1/models/numbers:regress", {"examples": examples}),
+            ):
+                answer = client.post(f"{server.url}/{path}", json=body, headers=headers())
+                assert answer.status_code == 400, answer.text
+                assert "no output" in answer.text or "is a classifier" in answer.text
+        moment = {"age": 1, "height": 170, "town": "Ely", "floor": "2", "member": "true", "joined": "2015-03-01"}
+        for examples in ([moment], [moment] * 500):
+            answer = client.post(
+                f"{server.url}/v1/models/mixed:classify", json={"examples": examples}, headers=headers()
+            )
+            assert answer.status_code == 400, answer.text
+            assert "is a regressor" in answer.text
+    with server.client() as grpc_client:
+        for rows in (1, 1, many):
+            matrix = np.full((rows, 4), rows / 7, np.float32)
+            with pytest.raises(grpc.RpcError, match="no output") as refusal:
+                grpc_client.infer(
+                    "numbers",
+                    tensor("rows", "FP32", rows, 4),
+                    raw=[matrix.tobytes()],
+                    outputs=[{"name": "logits"}],
+                    metadata=[("x-request-id", headers()["X-Request-ID"])],
+                )
+            assert refusal.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    body = {"model": "numbers", "instances": [[1, 2, 3, 4]]}
+    assert http_post(f"{server.url}/predict", json=body, headers={"X-Request-ID": "last-2"}).status_code == 200
+    logged_of(log_folder, "last-2")
+    assert not [one for one in logged(log_folder)["id"] if one.startswith("lacking-")]
+    rows = re.findall(
+        r'^axon_batch_rows_sum\{model="numbers",.*\} (\S+)$', http_get(f"{server.url}/metrics").text, re.M
+    )
+    assert list(map(float, rows)) == [1], "rows of refused requests were computed"
 
 
 def test_the_files_are_parquet_that_others_read_and_never_hold_what_is_left_out(

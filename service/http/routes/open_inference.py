@@ -18,6 +18,7 @@ from service.http.problems import Problem
 from service.http.routes.guard import Guard
 from service.http.wire.open_inference_format import infer_problem
 from service.open_inference.description import model_config, model_metadata, server_metadata
+from service.open_inference.readiness import readiness
 from service.open_inference.statistics import Statistics
 
 _COLUMN_BYTES, _ENTRY_BYTES = 60, 60  # estimated bytes of an answer, for its order among other work in steps
@@ -83,9 +84,8 @@ def open_inference_router(process: ApiProcess, most_rows: int) -> APIRouter:
         return await _written(document, _COLUMN_BYTES * len(served.schema.columns))
 
     async def ready(model: str, version: str | None = None) -> Response:
-        served = catalog.get_lead(reference(model, version))
-        document = {"name": model, "ready": served is not None}
-        return _json(document, 200 if served is not None else 503 if catalog.has(model) else 404)
+        found = readiness(catalog, reference(model, version))
+        return _json({"name": model, "ready": found is True}, 404 if found is None else 200 if found else 503)
 
     async def config(model: str, version: str | None = None) -> Response:
         served = await find(catalog, model, version)

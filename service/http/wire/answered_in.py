@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.columns.encoding import RowEncoder
+from service.answer_form import AnswerForm
 from service.batching.served_version import ServedVersion
 from service.http.wire.json_format import written_problem
 from service.http.wire.wire_format import (
@@ -47,6 +48,10 @@ class AnsweredIn(WireFormat):
     def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None, head: Head) -> RowReader:
         """Returns a reader of a large body."""
         return self._requests.reader(body, reference, encoder, head)
+
+    def check_form(self, served: ServedVersion, form: AnswerForm | None) -> None:
+        """Checks that a model version has what an answer of this form holds."""
+        self._answers.check_form(served, form)
 
     def writer(self, served: ServedVersion) -> AnswerWriter:
         """Returns a writer of a model version's answers."""

@@ -2,7 +2,8 @@
 
 The first line names the columns, in any order. Columns that the model lacks are ignored, so that a table can be sent
 with its target and its identifiers. Cells of a numeric column become numbers by the rules of training. A cell that is
-not a number stays a text, which the encoder refuses by row and column, or treats as missing.
+not a number stays a text, which the encoder refuses by row and column, or treats as missing. Empty lines are passed
+over; in a table of one column, an empty line behind the first line is a row whose cell is missing.
 """
 
 from __future__ import annotations
@@ -73,13 +74,14 @@ class CsvRequest:
         self._header_names = names
         places = self._places(names)
         self._points_are_ambiguous = delimiter == ";"
+        empty_line = [""] if len(names) == 1 else []  # CSV has no other way to write a missing cell without quotes
         rows: list[list[str]] = []
         begun = self.at
         try:
             self._row_start, self._row_line = self.at, self._line
             for record in csv.reader(self._lines_of_rows(), delimiter=delimiter, strict=True):
                 self._row_start, self._row_line = self.at, self._line
-                if record:
+                if record := record or empty_line:
                     if len(record) != len(names):
                         raise self._wrong_width(len(record), len(names), self._row + len(rows))
                     rows.append(record)

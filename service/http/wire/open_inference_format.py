@@ -14,6 +14,7 @@ import orjson
 
 from models.at_once import at_once
 from models.columns.encoding import RowEncoder
+from service.answer_form import AnswerForm
 from service.batching.served_version import ServedVersion
 from service.errors import InvalidRequest
 from service.http.error_forms import error_text
@@ -22,7 +23,7 @@ from service.http.wire.bulk_json import NumberReader
 from service.http.wire.open_inference_answers import HEADER_LENGTH, InferWriter
 from service.http.wire.open_inference_reader import InferReader, parsed
 from service.http.wire.wire_format import AnswerWriter, Body, Head, ReadRequest, WireFormat, WrittenError
-from service.open_inference.form import InferForm
+from service.open_inference.form import InferForm, check_outputs
 from service.open_inference.request import read_request
 from service.open_inference.tensors import DTYPES
 
@@ -92,6 +93,11 @@ class InferFormat(WireFormat):
         parameters = head.parameters
         version = parameters.get("version")
         return parameters["model"] if version is None else f"{parameters['model']}@{version}"
+
+    def check_form(self, served: ServedVersion, form: AnswerForm | None) -> None:
+        """Checks that a model version has the outputs that a request asks for."""
+        assert isinstance(form, InferForm)  # noqa: S101 -- each request of this protocol has one
+        check_outputs(form.layout, served.labels)
 
     def writer(self, served: ServedVersion) -> AnswerWriter:
         """Returns a writer of a model version's answers."""

@@ -98,10 +98,7 @@ class RegressWriter(JsonWriter):
     """
 
     def __init__(self, served: ServedVersion) -> None:
-        if served.labels is not None:
-            raise InvalidRequest(f"{served.name!r} is a classifier: ask for :classify or :predict, not for :regress.")
-        if served.targets is not None:
-            raise InvalidRequest(f"{served.name!r} has several targets: ask for :predict, not for :regress.")
+        check_regresses(served)
         super().__init__(served)
 
     def _begin(self, served: ServedVersion) -> bytes:
@@ -195,11 +192,10 @@ class ClassifyWriter(_RowTexts):
     _step_numbers = STEP_NUMBERS // 4  # a score takes longer than a number
 
     def __init__(self, served: ServedVersion) -> None:
+        check_classifies(served)
         super().__init__(served)
-        if served.labels is None:
-            raise InvalidRequest(f"{served.name!r} is a regressor: ask for :regress or :predict, not for :classify.")
         # A label is a text in this protocol.
-        texts = [b"[%b," % orjson.dumps(label_text(label)) for label in served.labels]
+        texts = [b"[%b," % orjson.dumps(label_text(label)) for label in served.labels or ()]
         self._before = [b"[" + texts[0], *[b"]," + text for text in texts[1:]]]
 
     def _texts(self, matrix: NDArray[np.float32]) -> list[bytes]:
@@ -214,6 +210,28 @@ class ClassifyWriter(_RowTexts):
             scores = number_text(row[at : at + self._step_numbers])[1:-1].split(b",")
             yield b"".join(chain.from_iterable(zip(self._before[at : at + len(scores)], scores, strict=True)))
         yield b"]]"
+
+
+def check_classifies(served: ServedVersion) -> None:
+    """Checks that a model version answers `:classify`.
+
+    Raises:
+        InvalidRequest: the model is a regressor.
+    """
+    if served.labels is None:
+        raise InvalidRequest(f"{served.name!r} is a regressor: ask for :regress or :predict, not for :classify.")
+
+
+def check_regresses(served: ServedVersion) -> None:
+    """Checks that a model version answers `:regress`.
+
+    Raises:
+        InvalidRequest: the model is a classifier, or has several targets.
+    """
+    if served.labels is not None:
+        raise InvalidRequest(f"{served.name!r} is a classifier: ask for :classify or :predict, not for :regress.")
+    if served.targets is not None:
+        raise InvalidRequest(f"{served.name!r} has several targets: ask for :predict, not for :regress.")
 
 
 def row_texts(matrix: NDArray[np.float32]) -> list[bytes]:

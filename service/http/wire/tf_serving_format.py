@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from models.alias_file import is_alias
 from models.columns.cells import MAX_ECHO, listed, sendable, shown
 from models.columns.encoding import RowEncoder
 from models.errors import Fault, ModelNotFound, RowError
+from service.answer_form import AnswerForm
 from service.batching.served_version import ServedVersion
 from service.errors import InvalidRequest
 from service.http.error_forms import as_400, error_text
@@ -33,7 +34,15 @@ from service.http.wire.tensor_json import (
     read_tensor,
     rows_at_once,
 )
-from service.http.wire.tf_serving_answers import OUTPUTS, ROWS, ClassifyWriter, PredictWriter, RegressWriter
+from service.http.wire.tf_serving_answers import (
+    OUTPUTS,
+    ROWS,
+    ClassifyWriter,
+    PredictWriter,
+    RegressWriter,
+    check_classifies,
+    check_regresses,
+)
 from service.http.wire.wire_format import AnswerWriter, Body, Head, ReadRequest, WireFormat, WrittenError
 
 _LARGE_BODY_BYTES = 8192  # a smaller body is read in a fraction of a millisecond
@@ -149,12 +158,14 @@ class ExamplesFormat(TfServingFormat):
     Args:
         method: name of the method.
         writer: class of the answer writers.
+        check: function that raises `InvalidRequest` for a model version without such answers.
     """
 
     large = (("examples",),)
 
-    def __init__(self, method: str, writer: type[AnswerWriter]) -> None:
+    def __init__(self, method: str, writer: type[AnswerWriter], check: Callable[[ServedVersion], None]) -> None:
         super().__init__()
+        self._check = check
         self._signatures = (_SERVING_DEFAULT, f"tensorflow/serving/{method}")
         self._writer = writer
 
@@ -170,6 +181,10 @@ class ExamplesFormat(TfServingFormat):
         steps = read_array("examples", document["examples"], decodes=decodes)
         return _with_context(steps, context or {}, decodes=decodes), None
 
+    def check_form(self, served: ServedVersion, form: AnswerForm | None) -> None:
+        """Checks that a model version has answers of this method."""
+        self._check(served)
+
     def writer(self, served: ServedVersion) -> AnswerWriter:
         """Returns a writer of a model version's answers."""
         return self._writer(served)
@@ -179,8 +194,8 @@ def tf_serving_formats() -> dict[str, TfServingFormat]:
     """Returns the format of each method."""
     return {
         "predict": PredictFormat(),
-        "classify": ExamplesFormat("classify", ClassifyWriter),
-        "regress": ExamplesFormat("regress", RegressWriter),
+        "classify": ExamplesFormat("classify", ClassifyWriter, check_classifies),
+        "regress": ExamplesFormat("regress", RegressWriter, check_regresses),
     }
 
 

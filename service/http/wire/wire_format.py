@@ -276,6 +276,20 @@ class WireFormat(ABC):
         """
         raise NotImplementedError
 
+    def check_form(self, served: ServedVersion, form: AnswerForm | None) -> None:
+        """Checks that a model version has what an answer of this form holds; by default, every version has.
+
+        A request is checked before its rows are submitted: rows that were computed are logged and counted for drift.
+
+        Args:
+            served: model version.
+            form: form of the answer; None for the usual one.
+
+        Raises:
+            InvalidRequest: the version has no such answer.
+        """
+        return  # not abstract: most formats have nothing to check
+
     @abstractmethod
     def writer(self, served: ServedVersion) -> AnswerWriter:
         """Returns a writer of a model version's answers."""

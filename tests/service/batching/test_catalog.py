@@ -40,6 +40,7 @@ from service.batching.unloaded import UnloadedModels
 from service.batching.version_memory import VersionMemory
 from service.errors import ModelUnavailable, NoWorker
 from service.metrics import ModelMetrics
+from service.open_inference.readiness import readiness
 from service.preloaded_versions import preloaded_versions
 
 SCHEMA = Schema(
@@ -305,6 +306,20 @@ def test_what_is_not_served_ahead_is_made_ready_when_asked_for_and_forgotten_bey
     store.delete("a", 4)
     refresh(catalog)
     assert version_of(catalog, "a@4") is None
+
+
+def test_a_version_is_equally_ready_in_all_spellings(store: Store, catalog: Catalog) -> None:
+    for seed in range(4):
+        store.publish("a", checkpoint(seed))
+    store.set_alias("a", "production", 3)
+    refresh(catalog)
+    for ready in (False, True):
+        assert [readiness(catalog, id_) for id_ in ("a", "a@4", "a@latest", "a@3", "a@production")] == [True] * 5
+        assert readiness(catalog, "a@1") is ready
+        assert [readiness(catalog, id_) for id_ in ("a@99", "a@staging", "a@-1", "b", "b@1", "", None)] == [
+            None
+        ] * 6 + [True]
+        asyncio.run(catalog.find("a@1"))
 
 
 def test_a_replaced_file_is_another_key(store: Store, catalog: Catalog) -> None:

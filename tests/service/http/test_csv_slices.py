@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.columns.encoding import RowEncoder
@@ -51,8 +51,8 @@ def make_table(rows: int) -> pd.DataFrame:
     )
 
 
-def read(body: bytes, *, most_rows: int = 10**6) -> tuple[bytes, LargeReading]:
-    reading = LargeReading(CsvRequest(body, "m", ENCODER), ENCODER, most_rows=most_rows)
+def read(body: bytes, *, most_rows: int = 10**6, encoder: RowEncoder = ENCODER) -> tuple[bytes, LargeReading]:
+    reading = LargeReading(CsvRequest(body, "m", encoder), encoder, most_rows=most_rows)
     done = sum(size or 0 for size in reading.steps())
     assert done <= len(body)
     assert reading.rows is not None
@@ -84,6 +84,35 @@ def test_blank_lines_and_a_missing_line_end_change_nothing() -> None:
     spaced = b"\n\n" + body.rstrip().replace(b"\n", b"\n\n")
     assert len(read(body)[0]) == 50 * ENCODER.width * 4
     assert read(spaced)[0] == read(body)[0]
+
+
+LONE = NumericColumn(name="size", mean=0.0, std=1.0, minimum=-3.0, maximum=3.0, missing="indicator")
+LONE_ENCODER = RowEncoder(Schema(columns=(LONE,), target=ClassTarget(name="y", labels=("no", "yes"))))
+
+
+@given(
+    st.lists(st.sampled_from(["", "1.5", "-2", '""', " "]), min_size=1, max_size=9),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+)
+@example([""] * 5000 + ["1.5"] + [""] * 5000, "\n", True)  # several slices
+def test_an_empty_line_of_a_table_of_one_column_is_a_row_without_a_value(
+    cells: list[str], line_end: str, has_last_end: bool
+) -> None:
+    text = line_end.join(["size", *cells]) + (line_end if has_last_end or not cells[-1] else "")
+    table = pd.read_csv(io.StringIO(text), skip_blank_lines=False)  # a reader that knows nothing of this one
+    assert len(table) == len(cells)
+    rows = [[None if pd.isna(cell) else float(cell)] for cell in pd.to_numeric(table["size"], errors="coerce")]
+    assert read(text.encode(), encoder=LONE_ENCODER)[0] == LONE_ENCODER.encode(rows)
+
+
+def test_an_empty_line_is_refused_by_row_where_the_only_column_has_no_gaps() -> None:
+    column = NumericColumn(name="size", mean=0.0, std=1.0, minimum=-3.0, maximum=3.0)
+    encoder = RowEncoder(Schema(columns=(column,), target=ClassTarget(name="y", labels=("no", "yes"))))
+    with pytest.raises(RowError) as refusal:
+        read(b"size\n1\n\n3\n", encoder=encoder)
+    assert [(fault.row, fault.column) for fault in refusal.value.faults] == [(1, "size")]
+    assert len(read(b"\n\nsize\n1\n3\n", encoder=encoder)[0]) == 2 * 4, "lines above the names are no rows"
 
 
 @given(st.binary(max_size=300))

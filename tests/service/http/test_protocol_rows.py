@@ -265,6 +265,21 @@ def test_single_values_are_rows_of_a_model_with_one_column() -> None:
             assert read(TF["predict"], encoder, body) == encoder.encode([["x"], [2], ["x"]]), body
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"dataframe_records": [{"age": "x"}, {"age": 2}]},
+        {"dataframe_split": {"columns": ["age"], "data": [["x"], [2]]}},
+        {"dataframe_split": {"columns": [0], "data": [["x"], [2]]}},
+        {"dataframe_split": {"columns": ["age"], "data": [[1.5], [2.5]]}},
+    ],
+)
+def test_the_only_column_of_a_frame_is_not_read_as_another_column(frame: dict[str, Any]) -> None:
+    for read in (small, large):
+        found = read(MLFLOW, ENCODERS["one"], json.dumps(frame).encode())
+        assert found == [(0, "c", "this column is missing")], read.__name__
+
+
 def test_the_context_holds_for_every_example() -> None:
     encoder = ENCODERS["numbers"]
     for body in (

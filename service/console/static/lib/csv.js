@@ -26,9 +26,13 @@ export function cellsOf(record, delimiter) {
 export const quoted = (cell, delimiter) =>
   (/["\r\n]/.test(cell) || cell.includes(delimiter) || cell.trim() !== cell ? `"${cell.replaceAll('"', '""')}"` : cell);
 
-/** Cuts a text that comes in pieces into records, `{ text, cells }` with the number of cells; leaves blank lines out. */
+/**
+ * Cuts a text that comes in pieces into records, `{ text, cells }` with the number of cells; leaves blank lines out. In a
+ * table of one column, an empty line behind the first line is a row, as for the server.
+ */
 export class Records {
   #rest = '';
+  #isOneColumn = false;
 
   constructor(delimiter = null) { this.delimiter = delimiter; }
 
@@ -44,8 +48,9 @@ export class Records {
       if (!this.delimiter && line.trim()) { // the first line has no line ends inside quotation marks
         this.delimiter = delimiterOf(line);
         cells = cellsOf(line, this.delimiter).length;
+        this.#isOneColumn = cells === 1;
       }
-      if (this.delimiter && line) records.push({ text: line, cells });
+      if (this.delimiter && (line || this.#isOneColumn)) records.push({ text: line, cells });
       [start, cells, state] = [stop + 1, 1, 'start'];
     };
     for (let at = 0; at < text.length; at += 1) {
