@@ -131,8 +131,15 @@ class PlanBuilder:
             self.steps.append(partial(torch.softmax, z, -1, out=y))
         elif output == "step":
             y = self._scratch.matrix("output", self._rows, 2, packed=True)
-            self.steps.append(partial(torch.lt, z, 0, out=y[:, :1]))
-            self.steps.append(partial(torch.ge, z, 0, out=y[:, 1:]))
+            fired = self._scratch.matrix("fired", self._rows, 1, packed=True)
+            # 0, or NaN where z is NaN, which is no class; an infinite z is on one side.
+            self.steps.append(partial(torch.clamp, z, -1, 1, out=y[:, 1:]))
+            self.steps.append(partial(y[:, 1:].mul_, 0))
+            self.steps.append(partial(y[:, :1].copy_, y[:, 1:]))
+            self.steps.append(partial(torch.lt, z, 0, out=fired))
+            self.steps.append(partial(y[:, :1].add_, fired))
+            self.steps.append(partial(torch.ge, z, 0, out=fired))
+            self.steps.append(partial(y[:, 1:].add_, fired))
         elif output == "sigmoid":
             y = self._scratch.matrix("output", self._rows, 2, packed=True)
             self.steps.append(partial(torch.neg, z, out=y[:, :1]))

@@ -259,7 +259,7 @@ class Admission:
 
         async def load() -> None:
             try:
-                async with asyncio.timeout(prediction.seconds):
+                async with asyncio.timeout(prediction.seconds_left()):
                     served = await self._catalog.find_to_answer(reference, prediction.sticky)
                 then(served)
             except TimeoutError:

@@ -107,8 +107,8 @@ def exponential(z: FloatArray) -> FloatArray:
 
 
 def step(z: FloatArray) -> FloatArray:
-    """Returns the output of Rosenblatt's threshold unit: 1 where z ≥ 0, else 0."""
-    return (z >= 0).astype(z.dtype)
+    """Returns the output of Rosenblatt's threshold unit: 1 where z ≥ 0, else 0; NaN where z is NaN."""
+    return np.where(np.isnan(z), z, z >= 0).astype(z.dtype)
 
 
 def identity_derivative(z: FloatArray) -> FloatArray:

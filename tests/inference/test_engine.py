@@ -145,6 +145,20 @@ def test_any_network_answers_as_the_numpy_reference_does(
         np.testing.assert_allclose(answer, expected, rtol=0, atol=3e-5 * max(1.0, np.abs(expected).max()))
 
 
+def test_a_sum_that_is_no_number_is_no_class() -> None:
+    config = MLPConfig(layer_sizes=(2, 1), output="step")
+    network = fuse(
+        config, {"layers.0.weight": np.array([[2, -2]], np.float32), "layers.0.bias": np.ones(1, np.float32)}
+    )
+    x = np.array([[3e38, 3e38], [3e38, 0], [0, 3e38], [0, 0]], dtype=np.float32)  # ∞ - ∞ is NaN, and ∞ is above 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = network.forward(x)
+    np.testing.assert_array_equal(expected, [[np.nan, np.nan], [0, 1], [1, 0], [0, 1]])
+    for rows in (1, 4):
+        answers = [DeviceNetwork(network, CPU, max_batch_rows=4).forward(part) for part in np.split(x, 4 // rows)]
+        np.testing.assert_array_equal(np.concatenate(answers), expected)
+
+
 def inference_network(config: MLPConfig, seed: int) -> InferenceNetwork:
     """Makes a fused network with non-zero biases and random normalisation statistics."""
     rng = np.random.default_rng(seed)
