@@ -33,7 +33,7 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--url",
         metavar="URL",
-        help="ask a server, such as http://localhost:8000; --model may be left out if it has one",
+        help="ask a server, such as http://localhost:8000; --model may be left out if it has a default model",
     )
     group.add_argument(
         "--api-key-file",
@@ -129,15 +129,16 @@ def _model(client: Client, reference: str | None) -> tuple[Any, Mapping[str, Any
     """Returns the schema of a model, its section on the data, and the reference of the version.
 
     Raises:
-        ConfigError: no model is named, and the server has several or none.
+        ConfigError: no model is named, and the server has no default model.
     """
     from models.columns.schema import Schema
 
     if reference is None:
-        names = [model["name"] for model in client.models()["models"]]
-        if len(names) != 1:
+        listed = client.models()
+        reference = listed.get("default")
+        if reference is None:
+            names = [model["name"] for model in listed["models"]]
             raise ConfigError(f"the server has {len(names)} models: name one with --model ({', '.join(names)}).")
-        (reference,) = names
     detail = client.model(reference)
     schema = Schema.from_dict(cast(dict[str, Any], detail))
     return schema, detail["data"], f"{detail['name']}@{detail['version']}"

@@ -27,9 +27,13 @@ class ModelEntry(TypedDict):
 
 
 class ModelList(TypedDict):
-    """The served models, and the reasons why others are not served, by id."""
+    """The served models, and the reasons why others are not served, by id.
+
+    `default` is the model that answers requests that name none; None if the server refuses such requests.
+    """
 
     models: list[ModelEntry]
+    default: str | None
     problems: dict[str, str]
 
 

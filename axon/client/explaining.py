@@ -27,7 +27,7 @@ class Explaining:
         call: deadline, identifier and headers of the requests.
         given: rows of the caller.
         background: rows to compare with; None for those that the model carries.
-        model: reference of the model; None for the only one.
+        model: reference of the model; None for the default model.
         known: model versions that the client knows.
         options: further members of the requests.
     """
@@ -53,7 +53,7 @@ class Explaining:
 
         Raises:
             ClientError: there is no answer.
-            ConfigError: no model is named, and the server has several.
+            ConfigError: no model is named, and the server has no default model.
             DataError: there are no rows, or the rows lack a column of the model.
         """
         if not len(self._given):
@@ -64,7 +64,7 @@ class Explaining:
             if version is not None:
                 reference = version.reference
         if reference is None:
-            raise ConfigError("the server has several models, or does not say which: name one with model.")
+            raise ConfigError("the server has no default model, or does not say which: name one with model.")
         documents: list[Mapping[str, Any]] = []
         start, size = 0, _MOST_ROWS
         while start < len(self._given):

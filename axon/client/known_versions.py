@@ -55,8 +55,8 @@ class KnownVersions:
             reference: reference of a model; None for the default model.
 
         Returns:
-            The version, as the generator's value; None if the API key may not read models, or if there are several
-            models and the reference is None.
+            The version, as the generator's value; None if the API key may not read models, or if the reference is None
+            and the server has no default model.
 
         Raises:
             ClientError: there is no answer.
@@ -64,13 +64,10 @@ class KnownVersions:
         if not self.may_read:
             return None
         try:
-            if reference is None:
-                models = (yield from fetch_models(call))["models"]
-                if len(models) != 1:
-                    return None
-                detail = yield from fetch_model(call, models[0]["name"])
-            else:
-                detail = yield from fetch_model(call, reference)
+            named = reference if reference is not None else (yield from fetch_models(call)).get("default")
+            if named is None:
+                return None
+            detail = yield from fetch_model(call, named)
         except Forbidden:
             self.may_read = False
             return None

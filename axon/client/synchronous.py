@@ -142,7 +142,7 @@ class Client:
 
         Args:
             rows: rows of any type that `predict` takes.
-            model: `name`, `name@version` or `name@alias`; None for the server's only model.
+            model: `name`, `name@version` or `name@alias`; None for the server's default model.
             background: rows to compare with, up to 100, of any such type; None for those that the model carries.
             output: label whose probability is explained, or name of one of several targets; None for the predicted
                 label of each row, or the first target.
@@ -157,7 +157,7 @@ class Client:
             RowsRefused: the model refuses rows; the faults name row and column.
             ClientError: there is no answer for another reason.
             DataError: `rows` is no table, or a frame lacks a column.
-            ConfigError: no model is named, and the server has several.
+            ConfigError: no model is named, and the server has no default model.
         """
         call = self._settings.call(deadline, request_id, traceparent)
         others = None if background is None else given_rows(background)

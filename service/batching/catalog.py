@@ -107,6 +107,11 @@ class Catalog:
         self.revision = 0
 
     @property
+    def default_model(self) -> str | None:
+        """Id for requests that name no model, which may have a version or an alias; None if there is no such id."""
+        return self._default_id or None
+
+    @property
     def problems(self) -> Mapping[str, str]:
         """Reasons by id why a model or a version is not served."""
         return self._problems.all

@@ -146,6 +146,10 @@ class ModelList(BaseModel):
     """The served models, and the entries of the store that cannot be served."""
 
     models: list[ModelEntry]
+    default: str | None = Field(
+        description="Model that answers requests that name none: `AXON_DEFAULT_MODEL`, which may have a version or an "
+        "alias, else the only model of the store; null if such requests are refused."
+    )
     problems: dict[str, str] = Field(
         description="By id: what is wrong in the store, and why. The empty id is the store as a whole. A model that is "
         "named here may still be served."

@@ -147,6 +147,7 @@ def test_a_model_says_what_it_is(server: Server) -> None:
         ("price", 1, [1], "regression"),
     ]
     assert listed["problems"] == {}
+    assert listed["default"] is None, "requests that name no model are refused"
     detail = http_get(f"{server.url}/models/colours").json()
     assert detail["classes"] == list(CLASSES.labels)
     assert post(server, detail["example"]).status_code == 200

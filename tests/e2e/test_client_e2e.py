@@ -362,6 +362,21 @@ def test_a_deadline_of_the_server_is_one_error_in_either_form(kind: str, binary:
     assert told.value.request_id
 
 
+def test_the_default_model_of_several_is_known_before_the_first_rows(store: Store, tmp_path: Path) -> None:
+    frame = trained("prices").drop(columns="value")[:8]
+    expected = pytest.approx(axon.load("prices", store).predict(frame), rel=1e-5)
+    with running(store.root, tmp_path, default_model="prices@latest") as server:
+        for kind in ("sync", "async"):
+            for rows in (frame, frame.assign(other="x"), pa.Table.from_pandas(frame), frame.to_numpy(np.float32)):
+                answer = Asker(kind, server.url).predict(rows)
+                assert answer.predictions == expected
+                assert answer.unknown == {}
+        with Client(server.url) as client:
+            assert client.models()["default"] == "prices@latest"
+            assert client.predict(frame[:0]).model == "prices"
+            assert client.explain(frame[:1]).model == "prices"
+
+
 def test_no_rows_have_no_answers(kind: str, server: Server) -> None:
     for rows in ([], people()[:0], np.empty((0, 3))):
         answer = Asker(kind, server.url).predict(rows, "text")

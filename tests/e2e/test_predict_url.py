@@ -150,7 +150,7 @@ def test_a_row_that_the_server_refuses_is_named_by_line_row_and_column(
     assert re.fullmatch(rf"error: .*table.parquet, row 777 \(counting from 0\){said}", capsys.readouterr().err)
 
 
-def test_the_model_may_be_left_out_where_there_is_one(
+def test_the_model_may_be_left_out_where_there_is_a_default_model(
     server: Server, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = tmp_path / "table.csv"
@@ -161,6 +161,9 @@ def test_the_model_may_be_left_out_where_there_is_one(
     single.publish("kinds", store.load("kinds").checkpoint)
     with running(single.root, tmp_path) as alone:
         assert main(["predict", str(table), "--url", alone.url]) == 0
+    assert "probability big" in capsys.readouterr().out.splitlines()[0]
+    with running(store.root, tmp_path, default_model="kinds@latest") as chosen:
+        assert main(["predict", str(table), "--url", chosen.url]) == 0
     assert "probability big" in capsys.readouterr().out.splitlines()[0]
 
 

@@ -71,7 +71,7 @@ def models_router(
     async def list_models() -> Response:
         counts, held = await shadows.read(catalog.entries()), await asyncio.to_thread(held_lists.read)
         entries = (_entry(model, catalog.routes.shadows(model.entry.name), counts, held) for model in catalog.models())
-        document = {"models": entries, "problems": catalog.problems}
+        document = {"models": entries, "default": catalog.default_model, "problems": catalog.problems}
         return _json(await write_in_steps(steps, document, _ENTRY_BYTES * catalog.names))
 
     @models.post(

@@ -344,13 +344,18 @@ def test_the_default_is_the_only_model_or_the_one_that_is_set(store: Store, cata
     refresh(catalog)
     with pytest.raises(ModelNotFound, match="none yet"):
         asyncio.run(catalog.find(None))
-    for name in ("a", "b"):
-        store.publish(name, checkpoint())
+    assert catalog.default_model is None
+    store.publish("a", checkpoint())
     refresh(catalog)
+    assert catalog.default_model == "a"
+    store.publish("b", checkpoint())
+    refresh(catalog)
+    assert catalog.default_model is None
     with pytest.raises(ModelNotFound, match="a, b"):
         asyncio.run(catalog.find(None))
     chosen = make_catalog(store, workers, default_model="b@latest")
     refresh(chosen)
+    assert chosen.default_model == "b@latest"
     served = chosen.get(None)
     assert served is not None
     assert served.name == "b"
