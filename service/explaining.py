@@ -185,15 +185,17 @@ class _Run:
                 found = await asyncio.to_thread(shapley.contributions, outputs)
             else:
                 found = shapley.contributions(outputs)
-            prediction: Label | list[float]
-            if labels:
-                prediction = labels[predicted]
-            elif self._served.targets is not None:
-                prediction = target_values(answers, self._served.origin)[0].tolist()
-            else:
-                prediction = float(answers[0, 0]) + output.origin
+            prediction = labels[predicted] if labels else self._value(answers)
             explanations.append(Explanation(prediction, shapley.kind, output, found))
         return explanations
+
+    def _value(self, answers: NDArray[np.float32]) -> float | list[float]:
+        """Returns the value of a regressor for one row, with the digits of `POST /predict`; a list for several targets.
+
+        A float32 has few digits in JSON: 23.1, not the float64 of the same value, 23.100000381469727.
+        """
+        [found] = target_values(answers, self._served.origin)
+        return [float(str(value)) for value in found] if self._served.targets is not None else float(str(found))
 
     async def _answers(self, rows: NDArray[np.float32], row: int) -> NDArray[Any]:
         """Returns the answers to a chunk, `(rows, outputs)`, and adapts the size of the next one."""

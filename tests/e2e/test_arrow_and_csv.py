@@ -135,7 +135,7 @@ def test_any_of_three_in_gives_any_of_three_out_with_the_same_numbers(server: Se
             out = next(kind for kind in (ARROW, CSV, JSON) if kind in (accept or JSON).replace("*/*", JSON))
             assert answer.headers["content-type"].partition(";")[0] == out
             assert ("accept" in answer.headers.get_list("vary", split_commas=True)) == (out != JSON)
-            version = f"{model.partition('@')[0]}@1" if out == CSV else None
+            version = None if out == JSON else f"{model.partition('@')[0]}@1"
             assert answer.headers.get("x-axon-model") == version
             predictions, probabilities = read_answer(answer)
             found = predictions, np.float32(probabilities).tolist()

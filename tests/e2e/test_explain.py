@@ -39,13 +39,15 @@ import axon
 from axon.explanations import Explanations
 from models.checkpoint import Checkpoint
 from models.columns.encoding import RowEncoder
-from models.columns.schema import CategoricalColumn, DateColumn, NumericColumn, NumericTarget, Schema
+from models.columns.schema import CategoricalColumn, DateColumn, NumericColumn, NumericTarget, Schema, ValuesTarget
 from models.errors import ConfigError, DataError
 from models.explaining.background import centre
 from models.network.config import MLPConfig
 from models.store import Store
 
 VALUE = NumericTarget(name="price", mean=1.7e9, std=90, minimum=1.6e9, maximum=1.8e9, origin=1.7e9)
+NEAR = NumericTarget(name="price", mean=23.1, std=9, minimum=0, maximum=60)
+PAIR = ValuesTarget(targets=(NEAR, NumericTarget(name="rent", mean=7, std=2, minimum=0, maximum=20)))
 MIXED = (
     numeric("age", 40, 12),
     CategoricalColumn(name="town", categories=("Rome", "Oslo", "Lima"), unknown="ignore"),
@@ -62,6 +64,8 @@ CHECKPOINTS: dict[str, Checkpoint] = {
         Schema(columns=tuple(numeric(f"x{i}") for i in range(30)), target=CLASSES), 32, 32, activation="tanh"
     ),
     "far": make_checkpoint(Schema(columns=MIXED[:3], target=VALUE), 16, activation="gelu"),
+    "near": make_checkpoint(Schema(columns=MIXED[:3], target=NEAR), 16, activation="gelu"),
+    "pair": make_checkpoint(Schema(columns=MIXED[:3], target=PAIR), 16, activation="gelu"),
     "several": ensemble(Schema(columns=tuple(numeric(f"x{i}") for i in range(4)), target=CLASSES), 3, 16),
 }
 ROWS: dict[str, list[Any]] = {
@@ -168,6 +172,14 @@ def test_reasons_are_the_shapley_values_by_definition(server: Server, model: str
         assert sizes == sorted(sizes, reverse=True)
         cells = dict(zip(schema.names, row, strict=True)) if isinstance(row, list) else row
         assert {reason["column"]: reason["cell"] for reason in explanation["reasons"]} == cells
+
+
+@pytest.mark.parametrize("model", ["near", "pair", "far"])
+def test_values_have_the_digits_of_predictions(server: Server, model: str) -> None:
+    rows = [[age, "Lima", "2022-07-01"] for age in range(20, 40)]
+    predicted = http_post(f"{server.url}/predict", json={"model": model, "instances": rows}).json()["predictions"]
+    found = [explanation["prediction"] for explanation in explained(server, model, rows)["explanations"]]
+    assert found == predicted
 
 
 def test_unknown_categories_are_named_as_for_predictions(server: Server) -> None:

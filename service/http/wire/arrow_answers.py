@@ -36,7 +36,7 @@ from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer, target_values
 from service.http.wire.answered_in import AnswersAlone
 from service.http.wire.covering_texts import CoveringTexts, bound_names
-from service.http.wire.csv_answers import VARY_ACCEPT
+from service.http.wire.csv_answers import MODEL_HEADER, VARY_ACCEPT
 from service.http.wire.wire_format import (
     AnswerHeaders,
     AnswerWriter,
@@ -45,7 +45,6 @@ from service.http.wire.wire_format import (
 from service.open_inference.outputs import label_datatype
 
 _TYPE = b"application/vnd.apache.arrow.stream"
-_HEADERS = AnswerHeaders(_TYPE, (VARY_ACCEPT,))
 _BATCH_NUMBERS = 1 << 17  # numbers of a batch, which a step writes in a fraction of a millisecond
 
 
@@ -54,6 +53,8 @@ class ArrowWriter(AnswerWriter):
 
     def __init__(self, served: ServedVersion) -> None:
         super().__init__(served)
+        # Also in the metadata, which a data frame that is made from the stream does not keep.
+        self._headers = AnswerHeaders(_TYPE, (VARY_ACCEPT, (MODEL_HEADER, str(served).encode())))
         self._covering = CoveringTexts(served)
         labels = served.labels
         metadata = {"model": served.name, "version": str(served.version)}
@@ -84,7 +85,7 @@ class ArrowWriter(AnswerWriter):
         """Writes the answer to `rows` rows, from row `start` of the batch on."""
         level = None if form is None else form.level
         parts = self._batch(answer.matrix[start : start + rows], level)
-        return WrittenAnswer(b"".join((self._head_for(level), *parts, END)), _HEADERS)
+        return WrittenAnswer(b"".join((self._head_for(level), *parts, END)), self._headers)
 
     def write_in_steps(
         self, matrices: Sequence[NDArray[np.float32]], form: Any = None
@@ -98,7 +99,7 @@ class ArrowWriter(AnswerWriter):
                 parts += self._batch(matrix[at : at + rows], level)
                 yield 4 * rows * matrix.shape[1]
         parts.append(END)
-        return WrittenAnswer(tuple(parts), _HEADERS)
+        return WrittenAnswer(tuple(parts), self._headers)
 
     @cached_property
     def _covered_head(self) -> bytes:

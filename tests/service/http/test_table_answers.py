@@ -78,7 +78,7 @@ def test_an_arrow_answer_is_the_rows_own(kind: str, start: int, rows: int, tmp_p
     assert isinstance(written, WrittenAnswer)
     assert (written.head.content_type, list(written.head.headers)) == (
         b"application/vnd.apache.arrow.stream",
-        [(b"vary", b"accept")],
+        [(b"vary", b"accept"), (b"x-axon-model", b"model@1")],
     )
     table = pa.ipc.open_stream(body_of(written)).read_all()
     table.validate(full=True)
