@@ -210,8 +210,11 @@ def _cell(cell: Any) -> Any:
         return iso_text(cell) if are_dates(np.asarray(cell)) else str(cell)
     if isinstance(cell, np.timedelta64):
         return float(cell / np.timedelta64(1, "s"))
+    if isinstance(cell, np.floating):  # also numbers of more than 64 bits, which are their own items
+        return _cell(float(cell))
     if isinstance(cell, np.generic):
-        return _cell(cell.item())
+        item = cell.item()
+        return cell if isinstance(item, np.generic) else _cell(item)
     if isinstance(cell, datetime):
         return moment_text(cell)
     if isinstance(cell, date | uuid.UUID):

@@ -29,6 +29,7 @@ KEY = uuid.UUID(int=5)
         (np.int16(3), 3),
         (np.float32(0.25), 0.25),
         (np.float64(2.5), 2.5),
+        (np.longdouble(2.5), 2.5),
         (float("nan"), None),
         (None, None),
         (pd.NA, None),
@@ -59,6 +60,7 @@ def test_a_cell_is_what_a_request_would_hold(cell, sent):
 def test_what_no_request_holds_stays_and_is_refused_later():
     odd = object()
     assert rows_of([[odd, [1], b"x"]], ["a", "b", "c"]) == [[odd, [1], b"x"]]
+    assert rows_of([[np.clongdouble(1j)]], ["a"]) == [[np.clongdouble(1j)]]
 
 
 @pytest.mark.parametrize("kind", ["pandas", "pandas of Arrow types", "Arrow", "one row"])
