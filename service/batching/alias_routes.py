@@ -41,6 +41,11 @@ class Route:
         assert self.choice is not None  # noqa: S101
         return self.choice.choose(sticky)
 
+    def take_back(self, sticky: bytes | None) -> None:
+        """Takes the last choice back, which served no request; only for a split."""
+        assert self.choice is not None  # noqa: S101
+        self.choice.take_back(sticky)
+
     @property
     def versions(self) -> tuple[int, ...]:
         """Versions of a split; empty for a plain alias."""

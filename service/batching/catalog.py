@@ -126,7 +126,10 @@ class Catalog:
         if route is None:
             return None
         served = self._ids.get(route.choose(sticky))
-        return None if served is None else route.beside_shadow(served)
+        if served is None:
+            route.take_back(sticky)  # `find_to_answer` chooses again
+            return None
+        return route.beside_shadow(served)
 
     def get_lead(self, id_: str | None) -> ServedVersion | None:
         """Returns the version that `find` returns if the version is ready, else None.

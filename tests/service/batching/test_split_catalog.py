@@ -16,6 +16,7 @@ from models.store import Store
 from service.batching.catalog import Catalog
 from service.batching.served_version import ServedVersion
 from service.batching.shadow import Shadow
+from service.batching.version_memory import VersionMemory
 from service.errors import ModelUnavailable
 from service.http.problems import problem_of
 
@@ -188,6 +189,26 @@ def test_many_splits_do_not_push_their_versions_out_of_memory(store: Store) -> N
     assert not catalog.is_ready("a", 2)
     assert catalog.get("a@2") is None
     assert asyncio.run(catalog.find("a@2")).version == 2
+
+
+def test_a_version_that_has_left_the_memory_gets_its_share(store: Store) -> None:
+    memory = VersionMemory(1, lambda key: False, lambda key: store.resolve(key.partition("#")[0]).path)
+    catalog = make_catalog(store, Workers(store), memory=memory)
+    for version, alias in ((1, "one"), (2, "two")):
+        store.set_alias("a", alias, version)
+    refresh(catalog)
+    store.split("a", "p", {1: 90, 2: 10})
+    refresh(catalog)
+    assert catalog.get("a@2") is None, "the memory holds nothing of it"
+
+    async def ask() -> int:
+        served = catalog.get_split("a@p", None)
+        return (served or await catalog.find_to_answer("a@p", None)).version
+
+    async def ask_all() -> Counter[int]:
+        return Counter([await ask() for _ in range(100)])
+
+    assert asyncio.run(ask_all())[2] in range(8, 13)
 
 
 class NoSchedule:
