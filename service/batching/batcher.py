@@ -5,7 +5,8 @@ time, so that models and requests of different sizes take turns. Everything is b
 their expected waiting time (beyond either, `QueueFull`), the rows of a batch, and the time that a request may take
 (`DeadlineExceeded`). A request larger than a batch is cut into spans, and takes at most half of a batch if other
 requests wait. A batch whose worker died is sent again as a RETRY. The worker reports when it starts one, so from then
-on only the requests that it was computing when it died count as suspects. After its second loss a request is sent
+on only the requests that it was computing when it died count as suspects. All batches of a request that were sent the
+first time count as one loss, however many workers died with them. After its second loss a request is sent
 alone, so that a request that kills workers harms no other. After the third loss it gets an error.
 """
 
@@ -205,7 +206,12 @@ class Batcher:
         if batch.suspect:
             batch.spans = [span for ticket, start, stop in batch.spans for span in ticket.retried(start, stop)]
         for ticket, _, _ in batch.spans:
-            ticket.losses += batch.suspect
+            if batch.is_retry:
+                ticket.losses += batch.suspect
+            else:
+                # All batches of a large request that were sent before the first loss count as one: a worker has two of
+                # them, and runs one at a time, and several workers may die together.
+                ticket.losses = max(ticket.losses, 1)
             if ticket.losses >= _GIVE_UP_AFTER_LOSSES:
                 ticket.fail(ModelFault(f"the worker died {ticket.losses} times with these rows in hand."))
         self.put_back(batch)

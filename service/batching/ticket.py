@@ -120,7 +120,8 @@ class Ticket:
         done: True once the ticket has ended.
         queued: number of rows that are in the queue now.
         queued_turn: number of queued rows that would be sent before a new small request.
-        losses: number of workers that died while computing rows of the ticket.
+        losses: number of times that a worker died while computing rows of the ticket; the batches that were sent the
+            first time count as one.
         answered_rows: number of answered rows, if the request was cut.
         pieces: answers to the spans, by first row of the span, if the request was cut.
     """
