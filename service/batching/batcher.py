@@ -116,7 +116,7 @@ class Batcher:
         *,
         gathered: bool = False,
     ) -> None:
-        """Puts a request's rows into the queue of a model version.
+        """Puts a request's rows into the queue of a model version; does nothing if the request has ended.
 
         Args:
             ticket: request that gets the answer.
@@ -129,6 +129,8 @@ class Batcher:
         Raises:
             QueueFull: too many rows wait already, or the waiting rows would take too long.
         """
+        if ticket.done:  # cancelled while its model was loaded or its rows were read: nobody would end it again
+            return
         queue = self._queues.get(served.key)
         if queue is None:
             queue = self._queues[served.key] = VersionQueue(self._turn_rows)

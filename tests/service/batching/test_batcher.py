@@ -277,6 +277,21 @@ def test_a_client_that_has_gone_costs_no_forward() -> None:
     with_pool(scenario)
 
 
+def test_a_request_that_has_ended_before_is_not_held() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        cancelled = Watched()
+        cancelled.fail(ClientGone("the client has cancelled the call."))
+        batcher.submit(cancelled, SERVED, np.float32([1]).tobytes(), 1, 60)
+        assert batcher.waiting_requests == 0
+        ask(batcher, 2)
+        await turn()
+        assert pool.link.answer() == [1]
+        assert batcher.waiting_rows() == batcher.waiting_requests == 0
+        assert batcher.serves_one_client, "the way of a lone client is open"
+
+    with_pool(scenario)
+
+
 def test_a_request_that_kills_workers_harms_no_other_and_is_given_up_the_third_time() -> None:
     async def scenario(batcher: Batcher, pool: Pool) -> None:
         killer, innocent = ask(batcher, 666), ask(batcher, 1)
