@@ -416,7 +416,7 @@ class Catalog:
         for place in gone:
             del self._versions[place]
         self._snapshot, self._ids, self._preloaded, self._preloaded_keys = snapshot, ids, preloaded, keys
-        self.routes.commit()
+        self.routes.commit(ids)
         self.revision += 1
         self._drop_surplus()
         self._release_surplus()
