@@ -46,7 +46,7 @@ class Batcher:
         pool: links to the workers.
         max_batch_rows: largest number of rows in one batch.
         max_queue_rows: number of rows of one model version that may wait.
-        on_resent: function called for each batch that is put back because its worker died.
+        on_resent: function called for each batch that will be sent again because its worker died.
         make_batch: `Batch`, or a function in its place.
 
     Attributes:
@@ -204,7 +204,6 @@ class Batcher:
 
     def batch_lost(self, batch: Batch) -> None:
         """Puts back a batch whose worker died; requests that were lost too often get an error."""
-        self._on_resent()
         if batch.suspect:
             batch.spans = [span for ticket, start, stop in batch.spans for span in ticket.retried(start, stop)]
         for ticket, _, _ in batch.spans:
@@ -216,6 +215,8 @@ class Batcher:
                 ticket.losses = max(ticket.losses, 1)
             if ticket.losses >= _GIVE_UP_AFTER_LOSSES:
                 ticket.fail(ModelFault(f"the worker died {ticket.losses} times with these rows in hand."))
+        if not all(ticket.done for ticket, _, _ in batch.spans):
+            self._on_resent()
         self.put_back(batch)
 
     def put_back(self, batch: Batch) -> None:
@@ -297,7 +298,8 @@ class Batcher:
             large = stop - start > self._turn_rows
             share = share_of_large if large and (queue.spans or spans) and not alone else room
             taken = min(stop - start, room, share)
-            if start == 0:
+            if not ticket.was_sent:  # else its wait was counted
+                ticket.was_sent = True
                 served = ticket.served
                 assert served is not None  # noqa: S101 -- the ticket was submitted for it
                 served.metrics.queue_wait.observe(now - ticket.arrived, ticket.requests)
