@@ -251,6 +251,8 @@ class Admission:
     def load_first(self, prediction: Prediction, reference: str | None, then: Callable[[ServedVersion], None]) -> None:
         """Loads the model version of a reference within the deadline, and then continues with the request.
 
+        A request that has ended meanwhile, since its client cancelled it or has gone, is not continued.
+
         Args:
             prediction: request, which fails if the version cannot be loaded in time.
             reference: `name`, `name@version` or `name@alias`; None for the default model.
@@ -261,7 +263,8 @@ class Admission:
             try:
                 async with asyncio.timeout(prediction.seconds_left()):
                     served = await self._catalog.find_to_answer(reference, prediction.sticky)
-                then(served)
+                if not prediction.is_over():
+                    then(served)
             except TimeoutError:
                 prediction.fail(DeadlineExceeded("the deadline passed before the model was loaded."))
             except Exception as error:

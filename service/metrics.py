@@ -239,13 +239,16 @@ class ModelMetrics:
         model: name of the model.
         version: number of the version, as text.
         mark: function that is called when there is something to flush.
+
+    Attributes:
+        last_request: time of the last flush with requests, at first of the load, on the monotonic clock, in seconds.
     """
 
     def __init__(self, model: str, version: str, mark: Callable[[ModelMetrics], None]) -> None:
         self.labels = (model, version)
         self._mark = mark
         self._marked = False
-        self.last_request = 0.0  # time of the last flush with requests, on the monotonic clock
+        self.last_request = time.monotonic()
         self.statuses: Tally[int] = Tally()
         self.rows = 0
         self.unknown = 0

@@ -41,6 +41,11 @@ class Route:
         assert self.choice is not None  # noqa: S101
         return self.choice.choose(sticky)
 
+    def take_back(self, sticky: bytes | None) -> None:
+        """Takes the last choice back, which served no request; only for a split."""
+        assert self.choice is not None  # noqa: S101
+        self.choice.take_back(sticky)
+
     @property
     def versions(self) -> tuple[int, ...]:
         """Versions of a split; empty for a plain alias."""
@@ -151,8 +156,12 @@ class AliasRoutes:
             elif id_ in ids:
                 ids[id_] = route.beside_shadow(ids[id_])
 
-    def commit(self) -> None:
-        """Makes the prepared routes valid."""
+    def commit(self, ids: Mapping[str, ServedVersion]) -> None:
+        """Makes the prepared routes valid.
+
+        Args:
+            ids: version by id, as `place` has left it.
+        """
         if not self._prepared:
             return
         for name, routes in self._prepared.items():
@@ -160,6 +169,7 @@ class AliasRoutes:
             for route in self.of(name):
                 if route.shadow is not None and route.shadow not in kept:
                     route.shadow.retire()
+            _forget_former_versions(name, routes, ids)
             if routes:
                 self._by_name[name] = routes
             else:
@@ -233,6 +243,17 @@ def _ids(entry: StoreEntry) -> Iterator[tuple[str, str]]:
     yield entry.name, DEFAULT_ALIAS
     for alias in entry.aliases:
         yield f"{entry.name}@{alias}", alias
+
+
+def _forget_former_versions(name: str, routes: Mapping[str, Route], ids: Mapping[str, ServedVersion]) -> None:
+    """Has the shadows of a model forget the versions that their aliases mean no more."""
+    keys: dict[Shadow, set[str]] = {}
+    for id_, route in routes.items():
+        if route.shadow is not None:
+            meant = (id_,) if route.choice is None else (f"{name}@{version}" for version in route.versions)
+            keys.setdefault(route.shadow, set()).update(ids[known].key for known in meant if known in ids)
+    for shadow, present in keys.items():
+        shadow.keep_only(present)
 
 
 def _keep(

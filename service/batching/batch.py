@@ -105,6 +105,11 @@ class Batch:
         # The first time, any batch that the worker had may have killed it. A RETRY is suspect once it has started.
         self.suspect = self._kind is Kind.PREDICT
 
+    @property
+    def is_retry(self) -> bool:
+        """True if a worker died with some of the rows before."""
+        return self._kind is Kind.RETRY
+
     def encode(self, id_: int) -> bytes:
         """Returns the batch as a PREDICT frame, or as a RETRY frame if a worker died with some of the rows before."""
         segments: list[int] = []

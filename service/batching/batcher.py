@@ -5,7 +5,8 @@ time, so that models and requests of different sizes take turns. Everything is b
 their expected waiting time (beyond either, `QueueFull`), the rows of a batch, and the time that a request may take
 (`DeadlineExceeded`). A request larger than a batch is cut into spans, and takes at most half of a batch if other
 requests wait. A batch whose worker died is sent again as a RETRY. The worker reports when it starts one, so from then
-on only the requests that it was computing when it died count as suspects. After its second loss a request is sent
+on only the requests that it was computing when it died count as suspects. All batches of a request that were sent the
+first time count as one loss, however many workers died with them. After its second loss a request is sent
 alone, so that a request that kills workers harms no other. After the third loss it gets an error.
 """
 
@@ -45,7 +46,7 @@ class Batcher:
         pool: links to the workers.
         max_batch_rows: largest number of rows in one batch.
         max_queue_rows: number of rows of one model version that may wait.
-        on_resent: function called for each batch that is put back because its worker died.
+        on_resent: function called for each batch that will be sent again because its worker died.
         make_batch: `Batch`, or a function in its place.
 
     Attributes:
@@ -115,7 +116,7 @@ class Batcher:
         *,
         gathered: bool = False,
     ) -> None:
-        """Puts a request's rows into the queue of a model version.
+        """Puts a request's rows into the queue of a model version; does nothing if the request has ended.
 
         Args:
             ticket: request that gets the answer.
@@ -128,6 +129,8 @@ class Batcher:
         Raises:
             QueueFull: too many rows wait already, or the waiting rows would take too long.
         """
+        if ticket.done:  # cancelled while its model was loaded or its rows were read: nobody would end it again
+            return
         queue = self._queues.get(served.key)
         if queue is None:
             queue = self._queues[served.key] = VersionQueue(self._turn_rows)
@@ -201,13 +204,19 @@ class Batcher:
 
     def batch_lost(self, batch: Batch) -> None:
         """Puts back a batch whose worker died; requests that were lost too often get an error."""
-        self._on_resent()
         if batch.suspect:
             batch.spans = [span for ticket, start, stop in batch.spans for span in ticket.retried(start, stop)]
         for ticket, _, _ in batch.spans:
-            ticket.losses += batch.suspect
+            if batch.is_retry:
+                ticket.losses += batch.suspect
+            else:
+                # All batches of a large request that were sent before the first loss count as one: a worker has two of
+                # them, and runs one at a time, and several workers may die together.
+                ticket.losses = max(ticket.losses, 1)
             if ticket.losses >= _GIVE_UP_AFTER_LOSSES:
                 ticket.fail(ModelFault(f"the worker died {ticket.losses} times with these rows in hand."))
+        if not all(ticket.done for ticket, _, _ in batch.spans):
+            self._on_resent()
         self.put_back(batch)
 
     def put_back(self, batch: Batch) -> None:
@@ -289,7 +298,8 @@ class Batcher:
             large = stop - start > self._turn_rows
             share = share_of_large if large and (queue.spans or spans) and not alone else room
             taken = min(stop - start, room, share)
-            if start == 0:
+            if not ticket.was_sent:  # else its wait was counted
+                ticket.was_sent = True
                 served = ticket.served
                 assert served is not None  # noqa: S101 -- the ticket was submitted for it
                 served.metrics.queue_wait.observe(now - ticket.arrived, ticket.requests)

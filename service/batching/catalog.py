@@ -9,7 +9,7 @@ and the id keeps its former version.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -100,7 +100,7 @@ class Catalog:
         self._ids: dict[str, ServedVersion] = {}
         self._preloaded: dict[str, dict[str, ServedVersion]] = {}  # versions by name of the model, then by id
         self._preloaded_keys: dict[str, None] = {}  # keys of these versions, in order
-        self._versions: OrderedDict[Place, ServedVersion] = OrderedDict()
+        self._versions: dict[Place, ServedVersion] = {}
         self._lock = asyncio.Lock()
         self._refreshed = asyncio.Event()  # set after the first refresh
         self._problems = StoreProblems()
@@ -131,7 +131,10 @@ class Catalog:
         if route is None:
             return None
         served = self._ids.get(route.choose(sticky))
-        return None if served is None else route.beside_shadow(served)
+        if served is None:
+            route.take_back(sticky)  # `find_to_answer` chooses again
+            return None
+        return route.beside_shadow(served)
 
     def get_lead(self, id_: str | None) -> ServedVersion | None:
         """Returns the version that `find` returns if the version is ready, else None.
@@ -186,7 +189,9 @@ class Catalog:
                 self._check_is_there(reference.name)  # again: the wait for the lock may have been that for an unload
                 version = self._snapshot.entries[reference.name].resolve(reference)
                 served = await self._make_ready(reference.name, version)
-                self._drop_surplus()
+                if served is not None:
+                    served.metrics.last_request = time.monotonic()
+                self._drop_surplus(served)
             if served is None:
                 raise ModelUnavailable(f"version {reference.name}@{version} cannot be loaded; GET /models says why.")
         return await self._in_memory(served)
@@ -416,7 +421,7 @@ class Catalog:
         for place in gone:
             del self._versions[place]
         self._snapshot, self._ids, self._preloaded, self._preloaded_keys = snapshot, ids, preloaded, keys
-        self.routes.commit()
+        self.routes.commit(ids)
         self.revision += 1
         self._drop_surplus()
         self._release_surplus()
@@ -466,7 +471,6 @@ class Catalog:
         if served is None:
             return None
         if served is known:
-            self._versions.move_to_end(place)
             return served
         self._versions[place] = served
         self._ids[str(served)] = served
@@ -474,12 +478,20 @@ class Catalog:
         log.info("model ready", model=name, version=version, parameters=served.total_params)
         return served
 
-    def _drop_surplus(self) -> None:
-        """Drops the least recently used versions beyond the capacity, but no preloaded version."""
-        if len(self._versions) <= self._capacity:
+    def _drop_surplus(self, spared: ServedVersion | None = None) -> None:
+        """Drops the least recently used versions beyond the capacity, but no preloaded version.
+
+        Args:
+            spared: version that a request waits for, which stays; None for none.
+        """
+        surplus = len(self._versions) - self._capacity
+        if surplus <= 0:
             return
-        surplus = [place for place, served in self._versions.items() if served.key not in self._preloaded_keys]
-        for name, version in surplus[: len(self._versions) - self._capacity]:
-            del self._versions[name, version]
-            self._ids.pop(f"{name}@{version}", None)
+        droppable = [
+            one for one in self._versions.values() if one.key not in self._preloaded_keys and one is not spared
+        ]
+        # By requests, which `get` answers: only the first one of a version comes by `find`.
+        for served in sorted(droppable, key=lambda one: one.metrics.last_request)[:surplus]:
+            del self._versions[served.name, served.version]
+            self._ids.pop(str(served), None)
             self.revision += 1

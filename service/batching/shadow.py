@@ -7,7 +7,7 @@ counted. Nothing here can change the answer of a request: copies are made after 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -95,7 +95,8 @@ class Shadow:
         self.is_stopped = self.is_retired = False
         self._quiet: ServedVersion | None = None
         self._schedule = schedule
-        self._beside: dict[str, ServedVersion] = {}
+        self._beside: dict[str, ServedVersion] = {}  # twins of main versions, by key
+        self._unlike: set[str] = set()  # keys of main versions that encode rows in another way
         self._comparisons: dict[str, Comparison | None] = {}
         self._waiting: deque[Copy] = deque()
         self._waiting_rows = self._waiting_bytes = 0
@@ -111,9 +112,19 @@ class Shadow:
         twin = self._beside.get(main.key)
         if twin is None:
             if not encode_alike(main.schema, self.served.schema):
+                self._unlike.add(main.key)
                 self.needs_cells = True
             twin = self._beside[main.key] = main.beside(self)
         return twin
+
+    def keep_only(self, keys: Collection[str]) -> None:
+        """Forgets all main versions but those of the given keys; requests to others that are under way are dropped."""
+        for key in self._beside.keys() - keys:
+            del self._beside[key]
+        for key in self._comparisons.keys() - keys:
+            del self._comparisons[key]
+        self._unlike.intersection_update(keys)
+        self.needs_cells = bool(self._unlike)
 
     def offer(
         self,
@@ -146,7 +157,8 @@ class Shadow:
         if self.is_stopped or self.is_retired:
             return
         is_large = isinstance(data, EncodedRows)  # a request of many rows; its copy would take too much
-        if is_large or self._waiting_rows + rows > _MOST_ROWS or self._waiting_bytes > _MOST_BYTES:
+        is_former = main.key not in self._beside  # and it may not be known any more whether both encode alike
+        if is_large or is_former or self._waiting_rows + rows > _MOST_ROWS or self._waiting_bytes > _MOST_BYTES:
             self.count(main, Outcome.DROPPED, rows if chosen is None or rows == 1 else len(chosen))
             return
         row_bytes = ticket.row_bytes
@@ -155,10 +167,10 @@ class Shadow:
             view = memoryview(b"".join([view[at * row_bytes : (at + 1) * row_bytes] for at in chosen]))
             matrix = matrix[chosen]
             cells = None if cells is None else [cells[at] for at in chosen]
-        if self.needs_cells and cells is None and not encode_alike(main.schema, self._version.schema):
+        if cells is None and main.key in self._unlike:
             self.count(main, Outcome.DROPPED, len(matrix))
             return
-        copy = Copy(main, len(matrix), bytes(view), cells if self.needs_cells else None, matrix.copy())
+        copy = Copy(main, len(matrix), bytes(view), cells if main.key in self._unlike else None, matrix.copy())
         self._waiting.append(copy)
         self._waiting_rows += copy.rows
         self._waiting_bytes += len(copy.data) + copy.answers.nbytes

@@ -117,10 +117,12 @@ class Ticket:
         rows: number of rows; 0 before the submission.
         deadline: end of the request's time on the event loop's clock, in seconds, from the submission on.
         arrived: time of the submission on `time.perf_counter`'s clock, in seconds.
+        was_sent: True once some of the rows were in a batch, also if its worker died or refused it.
         done: True once the ticket has ended.
         queued: number of rows that are in the queue now.
         queued_turn: number of queued rows that would be sent before a new small request.
-        losses: number of workers that died while computing rows of the ticket.
+        losses: number of times that a worker died while computing rows of the ticket; the batches that were sent the
+            first time count as one.
         answered_rows: number of answered rows, if the request was cut.
         pieces: answers to the spans, by first row of the span, if the request was cut.
     """
@@ -141,6 +143,7 @@ class Ticket:
         "row_bytes",
         "rows",
         "served",
+        "was_sent",
     )
 
     requests = 1
@@ -157,7 +160,7 @@ class Ticket:
         self._holder: TicketHolder | None = None
         self.served: ServedVersion | None = None
         self.rows = self.queued = self.queued_turn = self.losses = self.answered_rows = 0
-        self.done = False
+        self.done = self.was_sent = False
         self.pieces: dict[int, NDArray[np.float32]] | None = None
         self.logged_parts: list[Any] | None = None
 

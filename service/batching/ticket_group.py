@@ -80,6 +80,7 @@ class TicketGroup(Ticket):
         assert self.served is not None  # noqa: S101
         data = memoryview(self.data)[row * self.row_bytes : (row + 1) * self.row_bytes]  # type: ignore[arg-type]
         self._holder.hold(ticket, self.served, data, 1, self.deadline)
+        ticket.arrived, ticket.was_sent = self.arrived, self.was_sent
 
     def _settle(self, rows: int) -> None:
         """Counts rows that are answered or have left, and ends the group after the last."""

@@ -68,6 +68,16 @@ class VersionChoice:
                 return id_
         return self._until[-1][0]  # the last bound may be a rounding error below 1
 
+    def take_back(self, sticky: bytes | None) -> None:
+        """Takes the last choice back, so that the next one without a sticky value is the same.
+
+        Args:
+            sticky: value that the choice was made for.
+        """
+        if not sticky:
+            at = self._at - _GOLDEN
+            self._at = at + 1 if at < 0 else at
+
     def _by_hash(self, sticky: bytes) -> str:
         best, highest = "", -1.0
         for id_, weight, salted in self._hashes:

@@ -127,7 +127,9 @@ class PlainLane:
                 reference, rows, may_hold_booleans, plain.form = head.format.read(plain.body, head.named, head)
                 served = find_loaded(reference) or find_split(reference, plain.values.get(STICKY_HEADER))
                 if served is None or len(rows) != 1 or (plain.form is not None and not plain.form.is_plain):
-                    head.endpoint.submit(plain.leave(), reference, rows, may_hold_booleans=may_hold_booleans)
+                    head.endpoint.submit(
+                        plain.leave(), reference, rows, may_hold_booleans=may_hold_booleans, served=served
+                    )
                     continue
                 head.format.check_form(served, plain.form)
                 encoder = served.encoder
@@ -137,7 +139,9 @@ class PlainLane:
                     data = encoder.encode_any(rows)
                 if encoder.unknown.counts:
                     encoder.unknown.take()  # counted again there
-                    head.endpoint.submit(plain.leave(), reference, rows, may_hold_booleans=may_hold_booleans)
+                    head.endpoint.submit(
+                        plain.leave(), reference, rows, may_hold_booleans=may_hold_booleans, served=served
+                    )
                     continue
             except Exception as error:
                 prediction = plain.leave()

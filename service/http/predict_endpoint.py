@@ -144,7 +144,15 @@ class PredictEndpoint:
             return
         self.submit(prediction, reference, rows, may_hold_booleans=may_hold_booleans)
 
-    def submit(self, prediction: HttpPrediction, reference: str | None, rows: Rows, *, may_hold_booleans: bool) -> None:
+    def submit(
+        self,
+        prediction: HttpPrediction,
+        reference: str | None,
+        rows: Rows,
+        *,
+        may_hold_booleans: bool,
+        served: ServedVersion | None = None,
+    ) -> None:
         """Submits the rows of a small request to the batcher, after loading its model if necessary.
 
         Args:
@@ -152,11 +160,13 @@ class PredictEndpoint:
             reference: reference of the model; None for the default model.
             rows: rows of the request, before encoding.
             may_hold_booleans: False if no cell is a boolean.
+            served: model version that was chosen before; None to choose one now. A split chooses once for a request.
         """
         admission = self.admission
         prediction.reference = reference
         try:
-            served = admission.find_loaded(reference) or admission.find_split(reference, prediction.sticky)
+            if served is None:
+                served = self._find(prediction, reference)
             if served is not None:
                 admission.submit_cells(
                     prediction, served, rows, prediction.seconds, may_hold_booleans=may_hold_booleans

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Collection
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,8 @@ from models.checkpoint import open_file
 from service.logs import get_logger
 
 _LEAST_FREE_BYTES = 64 << 20  # bytes of the file system that stay free for others
+_UNFINISHED = "."  # first character of the name of a copy that is being written
+_ABANDONED_SECONDS = 600.0  # time without a written byte after which the writer of a copy counts as dead
 _LEAST_FREE_SHARE = 1 / 8  # on a small file system, the share that stays free
 
 log = get_logger(__name__)
@@ -64,7 +67,7 @@ class KeptCheckpoints:
         path = self.path(key)
         if path.exists():
             return
-        temporary = path.with_name(f".{secrets.token_hex(8)}")
+        temporary = path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
         try:
             self._check_room(len(payload))
             temporary.write_bytes(payload)
@@ -86,7 +89,8 @@ class KeptCheckpoints:
     def keep_only(self, keys: Collection[str], names: set[str]) -> None:
         """Removes files that belong to none of the keys, in this call and in the last one.
 
-        A file stays for one more call, because workers may still have batches of a version that has just ended.
+        A file stays for one more call, because workers may still have batches of a version that has just ended. A copy
+        that is being written stays until nothing was written for a while.
 
         Args:
             keys: keys that are served; the same object while they have not changed.
@@ -96,8 +100,10 @@ class KeptCheckpoints:
             self._keys, self._needed = keys, frozenset(map(_file_name, keys))
         unneeded = names - self._needed
         for name in unneeded & self._unneeded:
+            file = self._folder / name
             with contextlib.suppress(OSError):
-                (self._folder / name).unlink()
+                if not name.startswith(_UNFINISHED) or time.time() - file.stat().st_mtime > _ABANDONED_SECONDS:
+                    file.unlink()
         self._unneeded = unneeded
 
     def _check_room(self, size: int) -> None:

@@ -77,7 +77,8 @@ class ColdBatches(Generic[Item]):
         return key in self._items
 
     def __bool__(self) -> bool:
-        return bool(self._items)
+        # A load goes on when nobody waits for it any more, and its end has to be taken, which lets the network leave.
+        return bool(self._items) or self._loading is not None
 
     def add(self, key: str, item: Item) -> None:
         """Puts a batch in line; `start_next` has to follow."""

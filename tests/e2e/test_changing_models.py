@@ -40,6 +40,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store.publish("counted", COLOURS)  # for the test of the metrics alone, whose counts are all its own
     store.publish("counted", OTHER)
     store.split("counted", "p", {1: 50, 2: 50})
+    for seed, towns in enumerate([("Lima", "Rome"), ("Lima", "Rome", "Oslo")]):
+        city = CategoricalColumn(name="city", categories=towns, unknown="ignore")
+        schema = Schema(columns=(city,), target=COLOURS.schema.target)
+        store.publish("towns", make_checkpoint(schema, 4, seed=seed))
+    store.split("towns", "p", {1: 90, 2: 10})
     return store
 
 
@@ -312,6 +317,13 @@ def test_series_of_a_shadow_end_with_its_version(tmp_path: Path) -> None:
         store.set_shadow("colours", "default", 3)
         store.delete("colours", 2)
         wait_until(lambda: ask_and_has_shadow(server, "default") and series(server) == {"3"})
+
+
+def test_a_row_with_a_category_that_one_version_knows_is_split_like_any_other(server: GrpcServer) -> None:
+    body = {"model": "towns@p", "instances": [["Oslo"]]}
+    with http_client(base_url=server.url) as client:  # one connection, so one API process
+        versions = Counter(client.post("/predict", json=body).json()["version"] for _ in range(200))
+    assert versions[2] in range(17, 24)
 
 
 def test_a_shadow_with_other_categories_encodes_the_rows_itself(tmp_path: Path) -> None:

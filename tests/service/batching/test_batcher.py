@@ -277,6 +277,21 @@ def test_a_client_that_has_gone_costs_no_forward() -> None:
     with_pool(scenario)
 
 
+def test_a_request_that_has_ended_before_is_not_held() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        cancelled = Watched()
+        cancelled.fail(ClientGone("the client has cancelled the call."))
+        batcher.submit(cancelled, SERVED, np.float32([1]).tobytes(), 1, 60)
+        assert batcher.waiting_requests == 0
+        ask(batcher, 2)
+        await turn()
+        assert pool.link.answer() == [1]
+        assert batcher.waiting_rows() == batcher.waiting_requests == 0
+        assert batcher.serves_one_client, "the way of a lone client is open"
+
+    with_pool(scenario)
+
+
 def test_a_request_that_kills_workers_harms_no_other_and_is_given_up_the_third_time() -> None:
     async def scenario(batcher: Batcher, pool: Pool) -> None:
         killer, innocent = ask(batcher, 666), ask(batcher, 1)
@@ -319,6 +334,55 @@ def test_a_batch_that_waited_at_a_dead_worker_is_no_suspect() -> None:
         assert ticket.values == [1]
 
     with_pool(scenario)
+
+
+class Pair(Pool):
+    """A pool of two workers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links = [self.link, Link()]
+
+    def free_link(self, key: str, at_most: int = 0) -> Any:
+        """Returns the link of the least busy worker that has at most `at_most` batches of the version."""
+        link = min(self.links, key=lambda one: len(one.batches))
+        return link if len(link.batches) <= at_most else None
+
+
+@pytest.mark.parametrize("dead", [1, 2])
+def test_a_large_request_survives_workers_that_die_together_and_a_death_after_that(dead: int) -> None:
+    async def run() -> None:
+        pool = Pair()
+        batcher = Batcher(cast(WorkerPool, pool), max_batch_rows=16, max_queue_rows=200, on_resent=lambda: None)
+        ask(batcher, *range(16))
+        await turn()
+        pool.link.answer()  # from now on, a full batch may wait at a worker
+        large = ask(batcher, *range(100))
+        await turn()
+        assert [len(link.batches) for link in pool.links] == [2, 2]
+        for link in pool.links[:dead]:
+            while link.batches:
+                link.take().lost()
+        await turn()
+        assert large.error is None
+        if dead == 1:  # the other worker answers what it has, and dies with one of the batches that are sent again
+            other = pool.links[1]
+            while not other.batches[0].is_retry:
+                other.answer()
+                await turn()
+        retry = pool.links[1].take()
+        retry.started()
+        retry.lost()
+        await turn()
+        while any(link.batches for link in pool.links):
+            for link in pool.links:
+                if link.batches:
+                    link.answer()
+            await turn()
+        assert large.values == list(range(100))
+        assert batcher.waiting_requests == 0
+
+    asyncio.run(run())
 
 
 def test_a_version_that_no_worker_can_load_any_more_ends_its_requests() -> None:

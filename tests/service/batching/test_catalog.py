@@ -39,7 +39,7 @@ from service.batching.link import Loaded
 from service.batching.unloaded import UnloadedModels
 from service.batching.version_memory import VersionMemory
 from service.errors import ModelUnavailable, NoWorker
-from service.metrics import ModelMetrics
+from service.metrics import ApiMetrics, ModelMetrics
 from service.open_inference.readiness import readiness
 from service.preloaded_versions import preloaded_versions
 
@@ -320,6 +320,40 @@ def test_a_version_is_equally_ready_in_all_spellings(store: Store, catalog: Cata
             None
         ] * 6 + [True]
         asyncio.run(catalog.find("a@1"))
+
+
+def test_the_least_recently_asked_version_goes_first_whatever_was_loaded_first(
+    store: Store, workers: Workers, tmp_path: Path
+) -> None:
+    for seed in range(6):
+        store.publish("a", checkpoint(seed))
+
+    async def run() -> list[list[int]]:
+        metrics = ApiMetrics(tmp_path)
+        metrics.start("api-0", lambda: 0)
+        catalog = Catalog(store, workers.load, metrics.for_model, capacity=4, default_model=None)
+        await catalog.refresh()
+        ready = []
+        for version in range(1, 6):
+            await catalog.find(f"a@{version}")
+            served = catalog.get("a@1")  # as each request to a version that is ready
+            assert served is not None
+            served.metrics.observe_request(200, 0.001)
+            metrics.flush()
+            ready.append(sorted(served.version for served in catalog.ready_versions()))
+        return ready
+
+    assert asyncio.run(run()) == [[1, 6], [1, 2, 6], [1, 2, 3, 6], [1, 3, 4, 6], [1, 4, 5, 6]]
+
+
+def test_the_version_that_a_request_waits_for_stays_among_busier_ones(store: Store, workers: Workers) -> None:
+    catalog = make_catalog(store, workers, capacity=1)
+    for seed in range(3):
+        store.publish("a", checkpoint(seed))
+    refresh(catalog)
+    for version in (1, 2):
+        asyncio.run(catalog.find(f"a@{version}"))
+        assert sorted(served.version for served in catalog.ready_versions()) == [version, 3]
 
 
 def test_a_replaced_file_is_another_key(store: Store, catalog: Catalog) -> None:

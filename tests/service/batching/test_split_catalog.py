@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import shutil
+import weakref
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from test_catalog import Workers, checkpoint, make_catalog, spoil
+from test_catalog import SCHEMA, Workers, checkpoint, make_catalog, spoil
 
+from models.columns.schema import NumericColumn
 from models.errors import ModelNotFound
 from models.shadow_file import ShadowSetting
 from models.store import Store
 from service.batching.catalog import Catalog
 from service.batching.served_version import ServedVersion
 from service.batching.shadow import Shadow
+from service.batching.ticket import Ticket
+from service.batching.version_memory import VersionMemory
 from service.errors import ModelUnavailable
 from service.http.problems import problem_of
+from service.shadow_metrics import Outcome
 
 
 @pytest.fixture
@@ -190,6 +198,26 @@ def test_many_splits_do_not_push_their_versions_out_of_memory(store: Store) -> N
     assert asyncio.run(catalog.find("a@2")).version == 2
 
 
+def test_a_version_that_has_left_the_memory_gets_its_share(store: Store) -> None:
+    memory = VersionMemory(1, lambda key: False, lambda key: store.resolve(key.partition("#")[0]).path)
+    catalog = make_catalog(store, Workers(store), memory=memory)
+    for version, alias in ((1, "one"), (2, "two")):
+        store.set_alias("a", alias, version)
+    refresh(catalog)
+    store.split("a", "p", {1: 90, 2: 10})
+    refresh(catalog)
+    assert catalog.get("a@2") is None, "the memory holds nothing of it"
+
+    async def ask() -> int:
+        served = catalog.get_split("a@p", None)
+        return (served or await catalog.find_to_answer("a@p", None)).version
+
+    async def ask_all() -> Counter[int]:
+        return Counter([await ask() for _ in range(100)])
+
+    assert asyncio.run(ask_all())[2] in range(8, 13)
+
+
 class NoSchedule:
     """A schedule that never comes to a shadow."""
 
@@ -228,6 +256,57 @@ def test_only_requests_to_an_alias_with_a_shadow_have_it(store: Store) -> None:
     store.remove_shadow("a", "p")
     refresh(catalog)
     assert shadow("a@p") is None
+
+
+class Answered(Ticket):
+    """A request whose answer nobody reads."""
+
+    def answered(self, answer: object, start: int) -> None:
+        """Takes the answer."""
+
+
+def outcomes_of(shadow: Shadow, main: ServedVersion) -> dict[Outcome, int]:
+    """Offers an answered row of a main version to a shadow; returns the counts, and 1 as `AGREE` if the row waits."""
+    ticket = Answered()
+    ticket.served, ticket.rows, ticket.row_bytes = main, 1, 4
+    shadow.outcomes = {}
+    shadow.offer(ticket, bytes(4), None, 0, 1, np.zeros((1, 2), np.float32))
+    waiting = {Outcome.AGREE: len(shadow.take(10))} if shadow.is_waiting else {}
+    return {**waiting, **{kind: n for counts in shadow.outcomes.values() for kind, n in counts.items()}}
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_shadow_forgets_the_versions_that_its_alias_means_no_more(store: Store, split: bool) -> None:
+    def move(*versions: int) -> None:
+        if split:
+            store.split("a", "p", dict.fromkeys(versions, 100 // len(versions)))
+        else:
+            store.set_alias("a", "p", versions[0])
+        refresh(catalog)
+
+    def mains() -> dict[int, ServedVersion]:
+        found = [catalog.get("a@p") or catalog.get_split("a@p", None) for _ in range(20)]
+        return {served.version: served for served in found if served is not None}
+
+    column = NumericColumn(name="other", mean=0, std=1, minimum=-1, maximum=1)
+    store.publish("a", replace(checkpoint(9), schema=replace(SCHEMA, columns=(column,))))
+    catalog = make_catalog(store, Workers(store), make_shadow=make_shadow)
+    move(5, 1)
+    store.set_shadow("a", "p", 3)
+    refresh(catalog)
+    shadow = catalog.routes.shadows("a")["p"]
+    former = mains()[5]
+    assert shadow.needs_cells, "a@5 has another column"
+    assert outcomes_of(shadow, former) == {Outcome.DROPPED: 1}, "without the row as it was before the encoding"
+    move(1, 2)
+    assert catalog.routes.shadows("a")["p"] is shadow
+    assert not shadow.needs_cells
+    assert outcomes_of(shadow, former) == {Outcome.DROPPED: 1}, "the request was under way"
+    assert [outcomes_of(shadow, main) for main in mains().values()] == [{Outcome.AGREE: 1}] * (2 if split else 1)
+    gone = weakref.ref(former)
+    del former
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_shadow_that_cannot_be_loaded_is_named_and_harms_nothing(store: Store) -> None:

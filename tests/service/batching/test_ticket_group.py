@@ -14,9 +14,11 @@ from test_batcher import SERVED, Pool, Watched, ask, turn, with_pool
 
 from service.batching.batch import Batch
 from service.batching.batcher import Batcher
-from service.batching.ticket import Answer, Ticket
+from service.batching.link import WorkerPool
+from service.batching.ticket import Answer, Span, Ticket
 from service.batching.ticket_group import TicketGroup
 from service.errors import DeadlineExceeded, ModelFault, QueueFull
+from service.metrics import ModelMetrics
 from service.stream.frames import AnswerFrame
 
 
@@ -164,6 +166,57 @@ def test_of_requests_that_a_worker_died_with_only_the_killer_is_given_up() -> No
         assert batcher.waiting_rows() == batcher.waiting_requests == 0
 
     with_pool(scenario)
+
+
+def test_the_wait_of_a_request_is_counted_once_however_often_it_is_sent() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        metrics = ModelMetrics("double", "1", lambda _: None)
+        served = cast(Any, SimpleNamespace(**{**vars(SERVED), "metrics": metrics}))
+        group, single, large = Group(3), Watched(), Watched()
+        for ticket, values in ((group, [1, 2, 3]), (single, [4]), (large, range(5, 17))):
+            batcher.submit(ticket, served, np.float32(values).tobytes(), len(values), 60)
+        await turn()
+        pool.link.take().refused()
+        await turn()
+        pool.link.take().lost()
+        await turn()
+        while pool.link.batches:
+            pool.link.answer()
+            await turn()
+        assert (group.values(), single.values, large.values) == ([1, 2, 3], [4], list(range(5, 17)))
+        assert sum(metrics.queue_wait.counts) == 5
+
+    with_pool(scenario)
+
+
+class Fragile(Watched):
+    """A request that is not sent again after a loss, as a shadow's."""
+
+    def retried(self, start: int, stop: int) -> list[Span]:
+        """Ends the request."""
+        self.fail(ModelFault("a worker died."))
+        return []
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_only_a_batch_that_is_sent_again_counts_as_sent_again(others: int) -> None:
+    async def run() -> None:
+        resent = 0
+
+        def count() -> None:
+            nonlocal resent
+            resent += 1
+
+        pool = Pool()
+        batcher = Batcher(cast(WorkerPool, pool), max_batch_rows=8, max_queue_rows=40, on_resent=count)
+        for ticket in (Fragile(), *(Watched() for _ in range(others))):
+            batcher.submit(ticket, SERVED, np.float32([1]).tobytes(), 1, 60)
+        await turn()
+        pool.link.take().lost()
+        await turn()
+        assert resent == len(pool.link.batches) == others
+
+    asyncio.run(run())
 
 
 def test_a_deadline_ends_each_request_that_has_no_answer_yet() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,9 @@ def test_what_nobody_serves_is_removed_the_second_time_that_it_is_found(tmp_path
     kept = KeptCheckpoints(tmp_path)
     for key in ("old", "new"):
         kept.keep(key, key.encode())
-    (tmp_path / "kept" / ".half.1").write_bytes(b"of a worker that was killed")
+    half = tmp_path / "kept" / ".half.1"
+    half.write_bytes(b"of a worker that was killed")
+    os.utime(half, (time.time() - 3600,) * 2)
     kept.keep_only(["new"], kept.names())
     assert kept.read("old") == b"old", "a batch may still need it"
     kept.keep_only(["new", "old"], kept.names())
@@ -34,6 +38,28 @@ def test_what_nobody_serves_is_removed_the_second_time_that_it_is_found(tmp_path
     kept.keep_only(["new"], kept.names())
     assert (kept.read("old"), kept.read("new")) == (None, b"new")
     assert len(kept.names()) == 1
+
+
+def test_a_copy_that_is_slow_to_write_is_left_to_its_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, other = KeptCheckpoints(tmp_path), KeptCheckpoints(tmp_path)
+    begun, go = threading.Event(), threading.Event()
+    write = Path.write_bytes
+
+    def write_slowly(path: Path, payload: bytes) -> int:
+        write(path, payload[:1])
+        begun.set()
+        assert go.wait(10)
+        return write(path, payload) if path.exists() else len(payload)  # the rest goes into the file that was opened
+
+    monkeypatch.setattr(Path, "write_bytes", write_slowly)
+    writer = threading.Thread(target=kept.keep, args=("new", b"payload"))
+    writer.start()
+    assert begun.wait(10)
+    for _ in range(3):
+        other.keep_only([], other.names())
+    go.set()
+    writer.join()
+    assert kept.read("new") == b"payload"
 
 
 def test_a_copy_takes_not_the_last_room_and_a_disk_that_refuses_is_no_error(

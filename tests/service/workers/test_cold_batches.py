@@ -137,3 +137,17 @@ def test_batches_of_a_client_process_that_has_gone_are_removed(make_line: Callab
     line.remove(lambda item: item[0] == "1")
     assert "a" not in line
     assert "b" in line
+
+
+def test_a_load_that_nobody_waits_for_any_more_has_an_end_to_take(make_line: Callable[[Memory], Line]) -> None:
+    memory = Memory(room=10)
+    memory.go.clear()
+    line = make_line(memory)
+    line.add("a", ("1", NEVER))
+    line.start_next()
+    line.remove(lambda _: True)
+    assert line
+    memory.go.set()
+    fetched = next_fetched(line)
+    assert (fetched.key, list(fetched.items), memory.pinned) == ("a", [], {"a"}), "the caller lets it leave"
+    assert not line

@@ -350,6 +350,23 @@ def test_others_are_answered_while_a_model_is_loaded(worker: tuple[DoublingAPI, 
     assert loaded[1] == {"key": "bad@1#x", "error": "is bad.", "may_pass": False}
 
 
+def test_a_model_whose_only_asker_dies_during_its_load_may_leave_the_memory(worker: tuple[DoublingAPI, Path]) -> None:
+    api, path = worker
+    cold = "cold@1#sha256:11"
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(10)
+        stream.connect(str(path))
+        stream.sendall(frames.encode_predict(1, cold, [1], [np.float32([4.0]).tobytes()], time.monotonic() + 60))
+        assert api.loading.wait(10)
+    ask(path, [[1.0]])  # answered after the worker has seen that the other stream is closed
+    api.load_on.set()
+    deadline = time.monotonic() + 5
+    while cold not in api.memory or api.pinned:
+        assert time.monotonic() < deadline, api.pinned
+        time.sleep(0.005)
+    assert ask(path, [[2.0]]).matrix.tolist() == [[4.0]]
+
+
 def test_rows_that_nobody_waits_for_any_more_cost_no_forward(worker: tuple[DoublingAPI, Path]) -> None:
     api, path = worker
     with socket.socket(socket.AF_UNIX) as stream:
