@@ -10,10 +10,11 @@ import math
 import random
 import shutil
 import subprocess
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from browsing import OpenPage
@@ -32,9 +33,9 @@ g{le="0.5"} -Inf
 
 
 @pytest.fixture
-def scripts(console: Server, open_page: OpenPage) -> Any:
+def scripts(untrained: Server, open_page: OpenPage) -> Any:
     """A function that calls an exported function of a file in `lib` with arguments, in the browser."""
-    page = open_page(f"{console.url}/").page
+    page = open_page(f"{untrained.url}/").page
 
     def call(file: str, function: str, *given: Any) -> Any:
         return page.evaluate(
@@ -62,9 +63,9 @@ def samples_of(text: str) -> list[tuple[str, dict[str, str], float]]:
     ]
 
 
-def test_metrics_are_parsed_as_prometheus_clients_parser_does(console: Server, scripts: Any) -> None:
-    http_post(f"{console.url}/predict", json={"model": "xor", "instances": [[0, 1]]})
-    for text in (HOSTILE_TEXT, http_get(f"{console.url}/metrics").text):
+def test_metrics_are_parsed_as_prometheus_clients_parser_does(untrained: Server, scripts: Any) -> None:
+    http_post(f"{untrained.url}/predict", json={"model": "price", "instances": [[0, 1]]})
+    for text in (HOSTILE_TEXT, http_get(f"{untrained.url}/metrics").text):
         found = [(one["name"], one["labels"], float(one["value"])) for one in scripts("metrics.js", "parse", text)]
         assert found == samples_of(text)
         assert len(found) >= 5
@@ -129,6 +130,36 @@ def test_quantiles_are_those_of_prometheus(scripts: Any, tmp_path: Path) -> None
         ["promtool", "test", "rules", str(tmp_path / "rules.yml")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1]
+
+
+@pytest.mark.parametrize("counts", [[0, 0, 0, 0, 8, 0, 0], [3, 0, 0, 0, 7, 0, 9], [0, 5, 0, 2, 0, 0, 0]])
+def test_a_percentile_between_two_scrapes_is_within_its_bucket(scripts: Any, counts: list[int]) -> None:
+    def text(times: int, quiet: int) -> str:
+        lines = []
+        for model, own in (("busy", [times * n for n in counts]), ("quiet", [quiet] * len(BOUNDS))):
+            totals = [*accumulate(own), sum(own)]
+            lines += [
+                f'axon_request_seconds_bucket{{le="{le}",model="{model}"}} {total}\n'
+                for le, total in zip([*BOUNDS, "+Inf"], totals, strict=True)
+            ]
+        return "".join(lines)
+
+    found = scripts.page.evaluate(
+        """async ([before, after, qs]) => {
+            const { parse, quantile, tickOf } = await import(new URL('console/lib/metrics.js', document.baseURI));
+            const { models } = tickOf(parse(after), parse(before), 2, 2);
+            const found = qs.map((q) => ['', 'busy'].map((name) => quantile(q, models.get(name).seconds)));
+            return { names: [...models.keys()], found };
+        }""",
+        [text(1, 4), text(2, 4), [0.4999, 0.9499]],
+    )
+    assert found["names"] == ["", "busy"], "a model without a request has no figures"
+    cumulative = [0, *accumulate(counts)]
+    for q, values in zip([0.4999, 0.9499], found["found"], strict=True):
+        assert values == pytest.approx([np.interp(q * cumulative[-1], cumulative, [0, *BOUNDS])] * 2)
 
 
 @pytest.mark.parametrize("watched", ["", "m0", "nobody"])
