@@ -10,7 +10,7 @@ import math
 import random
 import shutil
 import subprocess
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -338,9 +338,28 @@ def test_a_whole_number_is_written_with_all_digits(scripts: Any, value: float) -
 
 @pytest.mark.parametrize("digits", [2, 3, 4, 6])
 @pytest.mark.parametrize("value", [1700000123.4, -2.5e12 / 3, 3.21987654e-7, 0.123456789, 98765.4321, 1 / 3e5, 3e-7])
-def test_a_number_has_the_digits_that_are_asked_for(scripts: Any, value: float, digits: int) -> None:
+def test_a_number_has_the_digits_that_are_asked_for_and_those_before_the_point(
+    scripts: Any, value: float, digits: int
+) -> None:
     written = float(scripts("format.js", "number", value, digits).replace(",", ""))
-    assert written == float(f"{value:.{digits - 1}e}")
+    whole = len(str(int(abs(value)))) if abs(value) < 1e9 else 0
+    assert written == float(f"{value:.{max(digits, whole) - 1}e}")
+
+
+def test_numbers_that_differ_by_little_of_their_spread_are_written_differently(scripts: Any) -> None:
+    for middle, spread in product([1e8, -1e8, 2019.5, 1_234_567.89, 0, -122.4, 3e-7], [1, 0.02, 3e5]):
+        values = [middle + spread * at / 500 for at in range(-3, 4)]
+        texts = [scripts("format.js", "resolved", value, spread, 3) for value in values]
+        assert len(set(texts)) == len(texts)
+        assert [float(text.replace(",", "")) for text in texts] == pytest.approx(values, abs=spread / 1000, rel=0)
+
+
+def test_the_edges_of_bins_are_written_differently(scripts: Any) -> None:
+    for edges in ([-122.43, -122.41, -122.4, -100], [1e8, 1e8 + 0.5, 1e8 + 1], [1, 2.5, 1000]):
+        texts = scripts("charts.js", "edgeTexts", edges)
+        assert len(set(texts)) == len(texts)
+        least = min(after - before for before, after in pairwise(edges))
+        assert [float(text.replace(",", "")) for text in texts] == pytest.approx(edges, abs=least, rel=0)
 
 
 @pytest.mark.parametrize("span", [(0, 1), (4.3, 7.9), (-3, 1000), (0, 1e-6), (-5e8, 7e8)])

@@ -1,6 +1,6 @@
 // Fields of a form, one for each column of a model, and the rows with which a form begins.
 import { html, useState } from '../vendor/preact.js';
-import { dayText, number, plural } from './format.js';
+import { dayText, plural, resolved } from './format.js';
 import { Distribution } from './small-charts.js';
 
 const DAY = 86_400_000; // ms
@@ -71,7 +71,7 @@ function about(column) {
   if (column.categories) return plural(column.categories.length, 'category', 'categories');
   const range = rangeOf(column);
   if (!range) return '';
-  const told = column.kind === 'date' ? (days) => dayText(days) : (value) => number(value, 4);
+  const told = column.kind === 'date' ? (days) => dayText(days) : (value) => resolved(value, range[1] - range[0], 4);
   return column.minimum === null ? 'range unknown' : `${told(range[0])} to ${told(range[1])}`;
 }
 

@@ -1,9 +1,9 @@
 // What a model answers over the plane of two columns, beside another model of the same columns.
 import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 import { post } from '../lib/api.js';
-import { chance, colourOf, rgbOf, useTheme } from '../lib/charts.js';
+import { chance, colourOf, hasChances, rgbOf, useTheme } from '../lib/charts.js';
 import { Form, rangeOf, typicalRow } from '../lib/fields.js';
-import { number, shown } from '../lib/format.js';
+import { resolved, shown } from '../lib/format.js';
 import { latest, useReturns } from '../lib/latest.js';
 import { Empty, Failure, Loading, exactly, modelPath, useGet } from '../lib/parts.js';
 import { coordinate, gridRows, pixels, points, sideFor, widened } from '../lib/surface.js';
@@ -32,7 +32,8 @@ function usePlane(question) {
 
 function Legend({ classes, found, values }) {
   if (!classes) {
-    return html`<p class="row legend"><span>${number(values[0], 3)}</span><span class="scale" aria-hidden="true"></span><span>${number(values[1], 3)}</span></p>`;
+    const told = (value) => resolved(value, values[1] - values[0], 3);
+    return html`<p class="row legend"><span>${told(values[0])}</span><span class="scale" aria-hidden="true"></span><span>${told(values[1])}</span></p>`;
   }
   const present = classes.length <= 8 ? classes.map((_, at) => at) : [...new Set(found.map(({ at }) => at))].sort((a, b) => a - b);
   return html`<ul class="row legend">${present.slice(0, 16).map((at) => html`<li class="key"><span class="swatch" style=${{ background: colourOf(at) }}></span>${
@@ -76,20 +77,21 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target
     choose(limit(i + right) + side * limit(j + up));
   };
   const here = found[at];
-  const told = classes ? `${shown(classes[here.at])}${detail.architecture.output === 'step' ? '' : `, ${chance(here.value)}`}` : number(here.value, 4);
-  const share = (value, [low, high]) => (100 * (value - low)) / (high - low);
-  const box = { left: `${share(inner[0][0], xs)}%`, right: `${100 - share(inner[0][1], xs)}%`, bottom: `${share(inner[1][0], ys)}%`, top: `${100 - share(inner[1][1], ys)}%` };
   const values = classes ? [] : [Math.min(...answer.predictions), Math.max(...answer.predictions)];
+  const mark = (value, [low, high]) => resolved(value, high - low, 3);
+  const told = classes ? `${shown(classes[here.at])}${hasChances(detail) ? `, ${chance(here.value)}` : ''}` : resolved(here.value, values[1] - values[0], 4);
+  const share = (value, [low, high]) => (100 * (value - low)) / (high - low);
+  const box = inner && { left: `${share(inner[0][0], xs)}%`, right: `${100 - share(inner[0][1], xs)}%`, bottom: `${share(inner[1][0], ys)}%`, top: `${100 - share(inner[1][1], ys)}%` };
   return html`<section class="card plane" aria-label=${model}><h2><a href=${modelPath(model)}>${model}</a>${targets && html` <span class="muted">${target}</span>`}</h2>
     ${error && html`<p class="fault" role="alert">${error.message}</p>`}
-    <div class="axes"><span class="y-name">${answer.asked.y}</span><span class="y-top">${number(ys[1], 3)}</span><span class="y-low">${number(ys[0], 3)}</span>
+    <div class="axes"><span class="y-name">${answer.asked.y}</span><span class="y-top">${mark(ys[1], ys)}</span><span class="y-low">${mark(ys[0], ys)}</span>
       <div class="square" role="application" tabindex="0" aria-label=${`Answers of ${model} over ${answer.asked.x} and ${answer.asked.y}; the arrow keys move the point`}
         onPointerMove=${point} onPointerDown=${point} onKeyDown=${move}><canvas ref=${canvas} aria-hidden="true"></canvas>
         <span class="range" style=${box}></span>
         ${marks.map(([mx, my]) => html`<span class="dot" style=${{ left: `${share(mx, xs)}%`, bottom: `${share(my, ys)}%` }}></span>`)}
         <span class="cursor" style=${{ left: `${(100 * (i + 0.5)) / side}%`, bottom: `${(100 * (j + 0.5)) / side}%` }}></span></div>
-      <span class="x-low">${number(xs[0], 3)}</span><span class="x-name">${answer.asked.x}</span><span class="x-top">${number(xs[1], 3)}</span></div>
-    <p class="reading" aria-live=${chosen === null ? 'off' : 'polite'}>${number(coordinate(xs, i, side), 3)}, ${number(coordinate(ys, j, side), 3)}: ${told}</p>
+      <span class="x-low">${mark(xs[0], xs)}</span><span class="x-name">${answer.asked.x}</span><span class="x-top">${mark(xs[1], xs)}</span></div>
+    <p class="reading" aria-live=${chosen === null ? 'off' : 'polite'}>${mark(coordinate(xs, i, side), xs)}, ${mark(coordinate(ys, j, side), ys)}: ${told}</p>
     <${Legend} classes=${classes} found=${found} values=${values} /></section>`;
 }
 

@@ -1,7 +1,7 @@
 // One model version: its network, weights, columns, training and card, and other versions beside it.
 import { html, useEffect, useState } from '../vendor/preact.js';
 import { get } from '../lib/api.js';
-import { ago, count, dateTime, dayText, number, percent, plural, shares, shown, words } from '../lib/format.js';
+import { ago, count, dateTime, dayText, number, percent, plural, resolved, shares, shown, words } from '../lib/format.js';
 import { Markdown } from '../lib/markdown.js';
 import { NetworkDrawing } from '../lib/network-drawing.js';
 import { Failure, Loading, exactly, modelPath, useGet } from '../lib/parts.js';
@@ -102,13 +102,12 @@ function Weights({ layers }) {
       <td class="right wide word">${number(tensor.minimum)} to ${number(tensor.maximum)}</td></tr>`)}</tbody></table>`;
 }
 
-const cell = (value) => (typeof value === 'string' ? value.replace('T00:00:00Z', '') : number(value));
-
 function seenOf(column, counted) {
   if (column.categories) return `${plural(column.categories.length, 'category', 'categories')}: ${column.categories.slice(0, 4).join(', ')}${column.categories.length > 4 ? ', …' : ''}`;
-  const low = counted?.minimum ?? column.minimum;
-  const told = (value) => cell(column.kind === 'date' && typeof value === 'number' ? dayText(value, column.parts.includes('hour')) : value);
-  return low === null ? 'range unknown' : `${told(low)} to ${told(counted?.maximum ?? column.maximum)}`;
+  const [low, high] = ['minimum', 'maximum'].map((end) => counted?.[end] ?? column[end]);
+  const told = (value) => (typeof value === 'string' ? value.replace('T00:00:00Z', '')
+    : column.kind === 'date' ? dayText(value, column.parts.includes('hour')) : resolved(value, high - low, 4));
+  return low === null ? 'range unknown' : `${told(low)} to ${told(high)}`;
 }
 
 function Columns({ model, training }) {
