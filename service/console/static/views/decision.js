@@ -87,7 +87,7 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target
     <div class="axes"><span class="y-name">${answer.asked.y}</span><span class="y-top">${mark(ys[1], ys)}</span><span class="y-low">${mark(ys[0], ys)}</span>
       <div class="square" role="application" tabindex="0" aria-label=${`Answers of ${model} over ${answer.asked.x} and ${answer.asked.y}; the arrow keys move the point`}
         onPointerMove=${point} onPointerDown=${point} onKeyDown=${move}><canvas ref=${canvas} aria-hidden="true"></canvas>
-        <span class="range" style=${box}></span>
+        ${box && html`<span class="range" style=${box}></span>`}
         ${marks.map(([mx, my]) => html`<span class="dot" style=${{ left: `${share(mx, xs)}%`, bottom: `${share(my, ys)}%` }}></span>`)}
         <span class="cursor" style=${{ left: `${(100 * (i + 0.5)) / side}%`, bottom: `${(100 * (j + 0.5)) / side}%` }}></span></div>
       <span class="x-low">${mark(xs[0], xs)}</span><span class="x-name">${answer.asked.x}</span><span class="x-top">${mark(xs[1], xs)}</span></div>
@@ -127,12 +127,13 @@ function Planes({ model, detail, models, parameters }) {
     return rangeOf(column) ?? [column.mean - 1, column.mean + 1];
   }), [x, y, detail]);
   const ranges = useMemo(() => inner.map(widened), [inner]);
+  const isKnown = [x, y].every((name) => typeof numeric.find((one) => one.name === name).minimum === 'number'); // not if imported
   useEffect(() => {
     history.replaceState(null, '', `${modelPath(model, 'decision')}?${new URLSearchParams({ x, y, beside, ...(target && { target }) })}`);
   }, [model, x, y, beside, target]);
   const turn = (name) => (chosen) => setAxes(name === 'x' ? { x: chosen, y: chosen === y ? x : y } : { x: chosen === x ? y : x, y: chosen });
   const marks = (detail.data.examples ?? []).filter((one) => [x, y].every((name) => typeof one?.[name] === 'number')).map((one) => [one[x], one[y]]);
-  const common = { row, x, y, ranges, inner, marks, target };
+  const common = { row, x, y, ranges, inner: isKnown && inner, marks, target };
   const rest = detail.columns.filter(({ name }) => name !== x && name !== y);
   const names = numeric.map(({ name }) => [name]);
   return html`<div class="stack"><div class="row choices"><${Choice} name="Across" value=${x} options=${names} change=${turn('x')} />
@@ -141,7 +142,7 @@ function Planes({ model, detail, models, parameters }) {
       ${others.length > 0 && html`<${Choice} name="Beside" value=${beside} options=${[['', 'nothing'], ...others.map((name) => [name])]} change=${setBeside} />`}</div>
     <div class="planes"><${Plane} key=${model} model=${model} detail=${detail} columns=${detail.columns} ...${common} />
       ${beside && html`<${Beside} key=${beside} id=${beside} columns=${detail.columns} ...${common} />`}</div>
-    <p class="muted">A colour is as strong as the answer is certain. The dashed frame is the range of training${marks.length
+    <p class="muted">A colour is as strong as the answer is certain. ${isKnown ? 'The dashed frame is the range of training' : 'The range of training is not known'}${marks.length
       ? `, and the dots are ${detail.data.examples_kind === 'rows' ? 'rows of training' : 'typical rows'}` : ''}.</p>
     ${rest.length > 0 && html`<details class="card"><summary>The other columns, which stay the same over the plane</summary>
       <${Form} columns=${rest} row=${row} typical=${typical} change=${(name, cell) => setRow((old) => ({ ...old, [name]: cell }))} /></details>`}</div>`;

@@ -97,7 +97,7 @@ function Weights({ layers }) {
     <th scope="col" class="right wide">Mean</th><th scope="col" class="right">Std. deviation</th><th scope="col" class="right wide">Range</th></tr></thead>
     <tbody>${tensors.map(([name, tensor]) => html`<tr><th scope="row"><span class="mono">${name}</span>
         <div class="muted">${tensor.shape.join(' × ')}${tensor.learned ? '' : ', measured'}${tensor.zeros ? `, ${plural(tensor.zeros, 'zero')}` : ''}</div></th>
-      <td><${Distribution} of=${{ counts: tensor.counts, edges: tensor.edges.slice(1, -1), minimum: tensor.edges[0], maximum: tensor.edges.at(-1) }} /></td>
+      <td><${Distribution} label="Distribution of the weights" of=${{ counts: tensor.counts, edges: tensor.edges.slice(1, -1), minimum: tensor.edges[0], maximum: tensor.edges.at(-1) }} /></td>
       <td class="right wide">${number(tensor.mean)}</td><td class="right">${number(tensor.std)}</td>
       <td class="right wide word">${number(tensor.minimum)} to ${number(tensor.maximum)}</td></tr>`)}</tbody></table>`;
 }
@@ -125,7 +125,7 @@ function Columns({ model, training }) {
     ${shownColumns.length < model.columns.length && html`<button class="button" onClick=${() => showAll(true)}>
       Show all ${count(model.columns.length)} columns</button>`}
     ${training.predictions && html`<h3>Predictions</h3><table class="table"><tbody>${training.predictions.map((counted) => html`
-      <tr><th scope="row">${model.targets ? counted.name : words(counted.name)}</th><td><${Distribution} of=${counted} width=${200} /></td></tr>`)}</tbody></table>`}`;
+      <tr><th scope="row">${model.targets ? counted.name : words(counted.name)}</th><td><${Distribution} label="Distribution of the predictions" of=${counted} width=${200} /></td></tr>`)}</tbody></table>`}`;
 }
 
 const settingText = (value) => (value === null ? 'none' : typeof value === 'object' ? JSON.stringify(value) : String(value));
