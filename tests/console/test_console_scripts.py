@@ -268,6 +268,40 @@ def test_one_call_is_in_flight_and_the_newest_value_follows(scripts: Any) -> Non
     assert found == {"most": 1, "answered": [[1, 10, None], [5, None, "five"], [6, 60, None]]}
 
 
+def test_a_value_without_an_answer_for_lack_of_time_is_asked_again(scripts: Any) -> None:
+    page = scripts.page
+    page.clock.install()
+    page.evaluate(
+        """async () => {
+            const { latest } = await import(new URL('console/lib/latest.js', document.baseURI));
+            const statuses = [429, 503, 504, 200, 422];
+            window.asked = [];
+            const run = async (value) => {
+                window.asked.push(value);
+                const status = statuses.shift() ?? 503;
+                if (status !== 200) throw Object.assign(new Error(status), { status });
+            };
+            window.ask = latest(run, () => {});
+        }"""
+    )
+
+    def asked_after(seconds: float, value: int | None = None) -> list[int]:
+        if value is not None:
+            page.evaluate("value => window.ask(value)", value)
+        page.clock.run_for(1000 * seconds)
+        return list(page.evaluate("window.asked"))
+
+    assert asked_after(0.9, 1) == [1]
+    assert asked_after(0.2) == [1, 1]
+    assert asked_after(1.5) == [1, 1], "the pause grows"
+    assert asked_after(0, 2) == [1, 1, 2], "a newer value is asked at once"
+    assert asked_after(60) == [1, 1, 2, 2], "and again, not the older one"
+    assert asked_after(60, 3) == [1, 1, 2, 2, 3], "a refused value is not asked again"
+    assert asked_after(1.1, 4) == [1, 1, 2, 2, 3, 4, 4], "the pause begins anew"
+    page.evaluate("window.ask.stop()")
+    assert asked_after(60) == [1, 1, 2, 2, 3, 4, 4]
+
+
 NAMES = ["w11", "w12", "b1", "w21", "w22", "b2", "v1", "v2", "c"]
 
 

@@ -25,9 +25,10 @@ async function ask({ version, columns, row, x, y, ranges }) {
 function usePlane(question) {
   const [state, setState] = useState({});
   const asks = useMemo(() => latest(ask, (answer, error, asked) => setState((old) => ({ answer: error ? old.answer : { ...answer, asked }, error }))), []);
+  useEffect(() => asks.stop, []);
   const returns = useReturns();
   useEffect(() => { asks(question); }, [question, returns]);
-  return state;
+  return { ...state, retry: () => asks(question) };
 }
 
 function Legend({ classes, found, values }) {
@@ -46,7 +47,7 @@ const ofTarget = (answer, targets, target) => (targets ? { ...answer, prediction
 function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target }) {
   const version = exactly(detail);
   const question = useMemo(() => ({ version, columns, row, x, y, ranges }), [version, columns, row, x, y, ranges]);
-  const { answer: whole, error } = usePlane(question);
+  const { answer: whole, error, retry } = usePlane(question);
   const theme = useTheme();
   const canvas = useRef();
   const [chosen, choose] = useState(null);
@@ -61,7 +62,7 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target
     Object.assign(canvas.current, { width: side, height: side });
     canvas.current.getContext('2d').putImageData(image, 0, 0);
   }, [found, theme]);
-  if (!found) return html`<section class="card plane"><h2>${model}</h2>${error ? html`<${Failure} error=${error} />` : html`<div class="square"></div>`}</section>`;
+  if (!found) return html`<section class="card plane"><h2>${model}</h2>${error ? html`<${Failure} error=${error} retry=${retry} />` : html`<div class="square"></div>`}</section>`;
   const [xs, ys] = answer.asked.ranges;
   const at = chosen ?? Math.floor(side / 2) * (side + 1);
   const [i, j] = [at % side, Math.floor(at / side)];

@@ -25,6 +25,7 @@ function useAnswer(version, row, level, output) {
     const explain = ([given, target]) => post(place, { instances: [given], output: target });
     return { predict: latest(predict, keep('answer')), explain: latest(explain, keep('reasons')) };
   }, [version]);
+  useEffect(() => () => Object.values(asks).forEach(({ stop }) => stop()), [asks]);
   const returns = useReturns();
   useEffect(() => { asks.predict([row, level]); }, [asks, row, level, returns]);
   useEffect(() => {
