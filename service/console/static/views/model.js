@@ -47,17 +47,17 @@ function About({ model }) {
 const namesOf = (parts) => [...new Set(parts.flatMap((part) => Object.keys(part ?? {})))].filter((name) => name !== 'targets');
 
 /** The metrics of each of several targets, in one part of the data. */
-function TargetMetrics({ part, figures }) {
+function TargetMetrics({ part, figures, areShares }) {
   const targets = Object.entries(figures);
   const names = namesOf(targets.map(([, own]) => own));
   return html`<h3>By target, ${part}</h3><div class="scroll" tabindex="0" role="group" aria-label="Metrics by target"><table class="table"><thead><tr><th scope="col">Target</th>${names.map((name) => html`
     <th scope="col" class="right">${words(name)}</th>`)}</tr></thead>
     <tbody>${targets.slice(0, SHOWN_COLUMNS).map(([target, own]) => html`<tr><th scope="row">${target}</th>${names.map((name) => html`
       <td class="right">${number(own[name])}</td>`)}</tr>`)}</tbody></table></div>
-    <p class="muted">${targets.length > SHOWN_COLUMNS ? `The first ${SHOWN_COLUMNS} of ${count(targets.length)} targets. ` : ''}In the unit of each target; above, errors are in its standard deviations.</p>`;
+    <p class="muted">${targets.length > SHOWN_COLUMNS ? `The first ${SHOWN_COLUMNS} of ${count(targets.length)} targets. ` : ''}${areShares ? 'Above are the means of the targets.' : 'In the unit of each target; above, errors are in its standard deviations.'}</p>`;
 }
 
-function Metrics({ metrics }) {
+function Metrics({ metrics, architecture }) {
   const parts = PARTS.filter((part) => metrics[part]);
   const last = parts.findLast((part) => metrics[part].targets);
   const names = namesOf(parts.map((part) => metrics[part]));
@@ -66,7 +66,7 @@ function Metrics({ metrics }) {
     <th scope="col" class="right">${words(part)}</th>`)}</tr></thead>
     <tbody>${names.map((name) => html`<tr><th scope="row">${words(name)}</th>${parts.map((part) => html`
       <td class="right">${number(metrics[part][name])}</td>`)}</tr>`)}</tbody></table>
-    ${last && html`<${TargetMetrics} part=${last} figures=${metrics[last].targets} />`}`;
+    ${last && html`<${TargetMetrics} part=${last} figures=${metrics[last].targets} areShares=${architecture.output === 'logistic'} />`}`;
 }
 
 function Learning({ training }) {
@@ -186,7 +186,7 @@ export default function ModelView({ model: id }) {
   if (![model, network, training].every(settled)) return html`<${Loading} lines=${16} />`;
   return html`<div class="cards">
     <${About} model=${model.data} />
-    <${Section} id="metrics" title="Metrics"><${Metrics} metrics=${model.data.metrics} /><//>
+    <${Section} id="metrics" title="Metrics"><${Metrics} ...${model.data} /><//>
     <${Section} id="network" title="Network" wide><${When} of=${network}>${(data) => html`<${NetworkDrawing} network=${data} />`}<//><//>
     <${Section} id="learning" title="Learning curve" wide><${When} of=${training}>${(data) => html`<${Learning} training=${data} />`}<//>
       <${Settings} training=${model.data.training} /><//>
