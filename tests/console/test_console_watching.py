@@ -161,3 +161,18 @@ def test_nothing_jumps_while_a_view_is_loaded(viewed: Server, open_page: OpenPag
     page.evaluate("place => { location.hash = place; }", place)
     page.wait_for_selector(PLACES[place])
     assert page.evaluate("window.jumps") < 0.02
+
+
+def test_drift_names_the_version_and_the_columns_that_are_left_out(untrained: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{untrained.url}/#/models").page
+
+    def of_many_columns(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"columns_left_out": 1234})
+
+    page.route("**/models/price/drift", of_many_columns)
+    page.evaluate("location.hash = '#/models/price/drift'")
+    page.get_by_text("Version 1 of price; not compared: 1,234 columns beyond the first 1,000.").wait_for()
+    page.unroute("**/models/price/drift")
+    page.reload()
+    page.get_by_text("Version 1 of price.").wait_for()
