@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browsing import OpenPage, browsing, opening, train_demo_models
-from serving import Server, running
+from serving import Server, make_store, running
 from viewed_models import publish_studies, train_viewed_models
 
 from models.store import Store
@@ -34,6 +34,14 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     """A function that opens an address; the test fails on faults of the page that the test does not allow."""
     with opening(browser) as open_:
         yield open_
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of small models with weights from a seed, which starts without a training."""
+    folder = tmp_path_factory.mktemp("untrained")
+    with running(make_store(folder).root, folder) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -7,20 +7,35 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from browsing import OpenPage, wait_for
 from serving import Server, http_get, http_post, make_checkpoint, numeric, running
 from trying import opened, row_of, settled
 
-from models.columns.column import DateColumn
+from models.checkpoint import Checkpoint
+from models.columns.column import DateColumn, NumericColumn
 from models.columns.schema import ClassTarget, NumericTarget, Schema
+from models.network.sequence import SequenceConfig, SequenceLayer
 from models.store import Store
 from training.fit import fit
 
 LARGE = (2**53, 2**53 + 1, 2**53 + 2)
+FAR = NumericTarget(name="stamp", mean=1e8, std=1, minimum=1e8 - 3, maximum=1e8 + 3, origin=1e8)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DATE = DateColumn(name="day", mean=19_000, std=200, minimum=18_262, maximum=19_722.5, missing="mean")
+WITHIN_A_DAY = DateColumn(name="moment", mean=19_000.5, std=0.2, minimum=19_000, maximum=19_001, parts=("hour",))
 MOMENT = DateColumn(name="moment", mean=19_000, std=200, minimum=18_262.25, maximum=19_722.5, parts=("hour",))
+
+
+def imported() -> Checkpoint:
+    """Makes a model as an import of a LinearSVC does: columns of unknown range, and labels without probabilities."""
+    columns = tuple(NumericColumn(name=name, mean=0, std=1, minimum=None, maximum=None) for name in ("width", "height"))
+    layers = (SequenceLayer(name="one", kind="linear", out_features=3),)
+    config = SequenceConfig(in_features=2, sequence=layers, output="argmax")
+    tensors = {"one.weight": np.array([[1, 0], [0, 1], [-1, -1]], np.float32), "one.bias": np.zeros(3, np.float32)}
+    target = ClassTarget(name="kind", labels=("red", "green", "blue"))
+    return Checkpoint(config=config, schema=Schema(columns=columns, target=target), tensors=tensors)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +47,10 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     store.publish("large", make_checkpoint(Schema(columns=columns, target=ClassTarget(name="id", labels=LARGE)), 4))
     store.publish("dates", make_checkpoint(Schema(columns=(DATE, MOMENT, *columns), target=price), 4))
     fit("xor", engine="perceptron").publish(store, "perceptron")
+    year = NumericColumn(name="year", mean=2019.5, std=0.2, minimum=2019.25, maximum=2019.75)
+    store.publish("moments", make_checkpoint(Schema(columns=(WITHIN_A_DAY, *columns), target=price), 4))
+    store.publish("imported", imported())
+    store.publish("far", make_checkpoint(Schema(columns=(year, *columns), target=FAR), 4))
     with running(store.root, folder) as server:
         yield server
 
@@ -50,6 +69,34 @@ def test_labels_of_64_bits_keep_all_digits(figures: Server, open_page: OpenPage)
     assert page.locator(".legend li").all_inner_texts() == [str(label) for label in LARGE]
     told = page.locator(".plane .reading").inner_text().split(": ")[1].split(",")[0]
     assert int(told) in LARGE
+
+
+def test_values_far_from_zero_with_little_spread_are_told_apart(figures: Server, open_page: OpenPage) -> None:
+    page = opened(open_page, figures, "far")
+    settled(page)
+    region = page.get_by_role("region", name="Answer")
+    texts = []
+    for x1 in ("-5", "5"):
+        page.get_by_label("x1", exact=True).fill(x1)
+        settled(page)
+        [wanted] = http_post(f"{figures.url}/predict", json={"model": "far", "instances": [row_of(page)]}).json()[
+            "predictions"
+        ]
+        texts.append(region.locator(".prediction").inner_text().split()[0])
+        assert float(texts[-1].replace(",", "")) == pytest.approx(wanted, abs=1e-3, rel=0)
+    assert texts[0] != texts[1]
+    reasons = page.get_by_role("region", name="Reasons").inner_text()
+    base, value = re.findall(r"[\d,]{10,}(?:\.\d+)?", reasons)
+    assert value != base
+    assert value == texts[1]
+    assert "2,019.25 to 2,019.75" in page.locator(".cell").first.inner_text()
+    assert "2,019.5" in page.locator(".reasons").inner_text()
+    page.evaluate("location.hash = '#/models/far'")
+    assert "2,019.25 to 2,019.75" in page.locator("table.columns tbody tr").first.inner_text()
+    page.evaluate("location.hash = '#/models/far/decision'")
+    page.wait_for_selector(".plane canvas")
+    low, high = page.locator(".legend span:not(.scale)").all_inner_texts()
+    assert low != high
 
 
 def written(days: float, *, hours: bool = False) -> str:
@@ -116,3 +163,78 @@ def test_the_plane_of_a_perceptron_tells_no_probability(figures: Server, open_pa
     classes = http_get(f"{figures.url}/models/perceptron").json()["classes"]
     assert step.split(": ")[1] in map(str, classes)
     assert network.endswith("%")
+
+
+def moment_of(page: Any, name: str) -> datetime:
+    field = page.get_by_label(name, exact=True)
+    assert field.get_attribute("type") == "datetime-local"
+    return datetime.fromisoformat(field.input_value()).replace(tzinfo=UTC)
+
+
+def test_a_slider_of_moments_has_places_within_a_day(figures: Server, open_page: OpenPage) -> None:
+    page = opened(open_page, figures, "moments")
+    begin = EPOCH + timedelta(days=WITHIN_A_DAY.minimum)
+    slider = page.get_by_label("moment, slider")
+    slider.focus()
+    page.keyboard.press("Home")
+    assert moment_of(page, "moment") == begin
+    page.keyboard.press("ArrowRight")
+    step = moment_of(page, "moment") - begin
+    assert timedelta(0) < step <= timedelta(hours=1)
+    with page.expect_request("**/predict") as asked:
+        page.keyboard.press("ArrowRight")
+    cell = datetime.fromisoformat(asked.value.post_data_json["instances"][0]["moment"])
+    assert cell - begin == 2 * step
+    page.keyboard.press("End")
+    assert moment_of(page, "moment") == EPOCH + timedelta(days=WITHIN_A_DAY.maximum)
+
+
+def test_a_typical_time_of_day_is_kept_as_one_at_midnight(figures: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{figures.url}/#/models").page
+
+    def with_time(route: Any) -> None:
+        answer = route.fetch()
+        detail = answer.json()
+        detail["example"]["instances"][0]["day"] = "2022-01-08T12:34:56Z"
+        route.fulfill(response=answer, json=detail)
+
+    page.route("**/models/dates", with_time)
+    page.evaluate("location.hash = '#/models/dates/try'")
+    page.wait_for_selector(".prediction")
+    assert moment_of(page, "day").hour == 12
+    page.get_by_label("day, slider").focus()
+    page.keyboard.press("Home")
+    assert moment_of(page, "day") == EPOCH + timedelta(days=DATE.minimum)
+    page.keyboard.press("ArrowRight")
+    assert moment_of(page, "day") - EPOCH - timedelta(days=DATE.minimum) == timedelta(hours=1)
+
+
+def test_labels_without_probabilities_are_told_alone(figures: Server, open_page: OpenPage) -> None:
+    page = opened(open_page, figures, "imported")
+    settled(page)
+    answer = page.get_by_role("region", name="Answer")
+    [wanted] = http_post(f"{figures.url}/predict", json={"model": "imported", "instances": [row_of(page)]}).json()[
+        "predictions"
+    ]
+    assert answer.locator(".prediction").inner_text().split()[0] == wanted
+    assert answer.locator(".meters").count() == 0
+    wait_for(page, "label => document.querySelector('[aria-live=polite]').textContent === label", wanted)
+    page.evaluate("location.hash = '#/models/imported/decision'")
+    page.wait_for_selector(".plane canvas")
+    assert page.locator(".plane .reading").inner_text().split(": ")[1] in ("red", "green", "blue")
+
+
+def test_a_plane_of_columns_of_unknown_range_has_no_frame(figures: Server, open_page: OpenPage) -> None:
+    for model, is_known in (("imported", False), ("large", True)):
+        page = open_page(f"{figures.url}/#/models/{model}/decision").page
+        page.wait_for_selector(".plane canvas")
+        assert page.locator(".square .range").count() == is_known
+        assert page.get_by_text("The dashed frame is the range of training").count() == is_known
+        assert page.get_by_text("The range of training is not known").count() == (not is_known)
+
+
+def test_the_distribution_of_weights_is_named_after_them(figures: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{figures.url}/#/models/imported").page
+    bars = page.get_by_role("region", name="Weights").locator("svg.bars")
+    bars.first.wait_for()
+    assert bars.first.get_attribute("aria-label").startswith("Distribution of the weights: ")

@@ -139,3 +139,12 @@ def test_a_proxy_that_fails_once_and_an_answer_that_breaks_off_end_no_file(plain
     found = records(scored(page, "\n".join([HEAD, *lines])))
     assert [cells[0] for cells in found[1:]] == [str(at) for at in range(8000)]
     assert all(float(cells[3]) > -1e9 for cells in found[1:])
+
+
+def test_a_file_whose_rows_all_have_another_width_is_refused(plain: Server, open_page: OpenPage) -> None:
+    page = opened(open_page, plain)
+    choose(page, "\n".join([HEAD, *["0.5,1,x,"] * 5]))
+    alert = page.get_by_role("region", name="A whole table").get_by_role("alert")
+    alert.wait_for()
+    wanted = "None of the first rows can be scored: the row has 4 cells where the first line has 3"
+    assert wanted in alert.inner_text()

@@ -36,6 +36,13 @@ def test_a_study_opens_with_its_plot_and_tables(viewed: Server, open_page: OpenP
     assert violations(page) == []
 
 
+def test_a_study_tells_its_seed_also_if_the_seed_is_zero(viewed: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{viewed.url}/#/learn").page
+    page.wait_for_selector(".study")
+    assert {one["seed"] for one in http_get(f"{viewed.url}/studies").json()["studies"]} == {0}
+    assert all("seed 0" in text for text in page.locator(".study").all_inner_texts())
+
+
 def test_a_study_is_opened_by_its_address(viewed: Server, open_page: OpenPage) -> None:
     page = open_page(f"{viewed.url}/#/learn?study=neuron").page
     wait_for(page, "document.querySelector('.study-plot img')?.naturalWidth > 0")

@@ -260,3 +260,49 @@ def test_the_console_works_behind_a_prefix(
             page.wait_for_selector(".drawing svg")
             assert asked
             assert all(url.startswith(f"{server.url}/tools/axon/") for url in asked)
+
+
+def test_the_link_to_the_list_ends_a_search(untrained: Server, open_page: OpenPage) -> None:
+    page = shown_list(open_page, untrained)
+    everything = names(page)
+    for reloaded in (False, True):
+        page.get_by_role("searchbox").fill("price")
+        wait_for(page, "document.querySelectorAll('table.models tbody tr').length === 1")
+        page.get_by_role("button", name="Published").click()
+        assert page.evaluate("location.hash") == "#/models?q=price&sort=published"
+        if reloaded:
+            page.reload()
+            page.wait_for_selector("table.models")
+            assert names(page) == ["price"]
+        page.get_by_role("link", name="Models", exact=True).click()
+        wait_for(page, "document.querySelectorAll('table.models tbody tr').length === 3")
+        assert names(page) == everything
+        assert page.get_by_role("searchbox").input_value() == ""
+        assert page.evaluate("location.hash") == "#/models"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"a200": 90, "b200": 5}, {"a200": 4, "b200": 7}, {"a": 2, "b": 1}),  # the server began anew
+        ({"a1": 90, "a2": 10}, {"a2": 14}, {"a": 2}),  # a version ended
+        ({"a200": 3}, {"a200": 3, "a422": 8, "b200": 2}, {"a": 4, "b": 1}),  # new series
+    ],
+)
+def test_the_rate_of_a_model_is_the_sum_over_its_counters(
+    untrained: Server,
+    open_page: OpenPage,
+    before: dict[str, int],
+    after: dict[str, int],
+    expected: dict[str, float],
+) -> None:
+    found = open_page(f"{untrained.url}/").page.evaluate(
+        """async (readings) => {
+            const { ratesOf } = await import(new URL('console/views/models.js', document.baseURI));
+            const [before, after] = readings.map((one) => new Map(
+                Object.entries(one).map(([series, n]) => [series, [series[0], n]])));
+            return Object.fromEntries(ratesOf(after, before, 2));
+        }""",
+        [before, after],
+    )
+    assert found == expected

@@ -10,10 +10,11 @@ import math
 import random
 import shutil
 import subprocess
-from itertools import pairwise
+from itertools import accumulate, pairwise, product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from browsing import OpenPage
@@ -32,9 +33,9 @@ g{le="0.5"} -Inf
 
 
 @pytest.fixture
-def scripts(console: Server, open_page: OpenPage) -> Any:
+def scripts(untrained: Server, open_page: OpenPage) -> Any:
     """A function that calls an exported function of a file in `lib` with arguments, in the browser."""
-    page = open_page(f"{console.url}/").page
+    page = open_page(f"{untrained.url}/").page
 
     def call(file: str, function: str, *given: Any) -> Any:
         return page.evaluate(
@@ -62,9 +63,9 @@ def samples_of(text: str) -> list[tuple[str, dict[str, str], float]]:
     ]
 
 
-def test_metrics_are_parsed_as_prometheus_clients_parser_does(console: Server, scripts: Any) -> None:
-    http_post(f"{console.url}/predict", json={"model": "xor", "instances": [[0, 1]]})
-    for text in (HOSTILE_TEXT, http_get(f"{console.url}/metrics").text):
+def test_metrics_are_parsed_as_prometheus_clients_parser_does(untrained: Server, scripts: Any) -> None:
+    http_post(f"{untrained.url}/predict", json={"model": "price", "instances": [[0, 1]]})
+    for text in (HOSTILE_TEXT, http_get(f"{untrained.url}/metrics").text):
         found = [(one["name"], one["labels"], float(one["value"])) for one in scripts("metrics.js", "parse", text)]
         assert found == samples_of(text)
         assert len(found) >= 5
@@ -129,6 +130,36 @@ def test_quantiles_are_those_of_prometheus(scripts: Any, tmp_path: Path) -> None
         ["promtool", "test", "rules", str(tmp_path / "rules.yml")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1]
+
+
+@pytest.mark.parametrize("counts", [[0, 0, 0, 0, 8, 0, 0], [3, 0, 0, 0, 7, 0, 9], [0, 5, 0, 2, 0, 0, 0]])
+def test_a_percentile_between_two_scrapes_is_within_its_bucket(scripts: Any, counts: list[int]) -> None:
+    def text(times: int, quiet: int) -> str:
+        lines = []
+        for model, own in (("busy", [times * n for n in counts]), ("quiet", [quiet] * len(BOUNDS))):
+            totals = [*accumulate(own), sum(own)]
+            lines += [
+                f'axon_request_seconds_bucket{{le="{le}",model="{model}"}} {total}\n'
+                for le, total in zip([*BOUNDS, "+Inf"], totals, strict=True)
+            ]
+        return "".join(lines)
+
+    found = scripts.page.evaluate(
+        """async ([before, after, qs]) => {
+            const { parse, quantile, tickOf } = await import(new URL('console/lib/metrics.js', document.baseURI));
+            const { models } = tickOf(parse(after), parse(before), 2, 2);
+            const found = qs.map((q) => ['', 'busy'].map((name) => quantile(q, models.get(name).seconds)));
+            return { names: [...models.keys()], found };
+        }""",
+        [text(1, 4), text(2, 4), [0.4999, 0.9499]],
+    )
+    assert found["names"] == ["", "busy"], "a model without a request has no figures"
+    cumulative = [0, *accumulate(counts)]
+    for q, values in zip([0.4999, 0.9499], found["found"], strict=True):
+        assert values == pytest.approx([np.interp(q * cumulative[-1], cumulative, [0, *BOUNDS])] * 2)
 
 
 @pytest.mark.parametrize("watched", ["", "m0", "nobody"])
@@ -239,6 +270,40 @@ def test_one_call_is_in_flight_and_the_newest_value_follows(scripts: Any) -> Non
     assert found == {"most": 1, "answered": [[1, 10, None], [5, None, "five"], [6, 60, None]]}
 
 
+def test_a_value_without_an_answer_for_lack_of_time_is_asked_again(scripts: Any) -> None:
+    page = scripts.page
+    page.clock.install()
+    page.evaluate(
+        """async () => {
+            const { latest } = await import(new URL('console/lib/latest.js', document.baseURI));
+            const statuses = [429, 503, 504, 200, 422];
+            window.asked = [];
+            const run = async (value) => {
+                window.asked.push(value);
+                const status = statuses.shift() ?? 503;
+                if (status !== 200) throw Object.assign(new Error(status), { status });
+            };
+            window.ask = latest(run, () => {});
+        }"""
+    )
+
+    def asked_after(seconds: float, value: int | None = None) -> list[int]:
+        if value is not None:
+            page.evaluate("value => window.ask(value)", value)
+        page.clock.run_for(1000 * seconds)
+        return list(page.evaluate("window.asked"))
+
+    assert asked_after(0.9, 1) == [1]
+    assert asked_after(0.2) == [1, 1]
+    assert asked_after(1.5) == [1, 1], "the pause grows"
+    assert asked_after(0, 2) == [1, 1, 2], "a newer value is asked at once"
+    assert asked_after(60) == [1, 1, 2, 2], "and again, not the older one"
+    assert asked_after(60, 3) == [1, 1, 2, 2, 3], "a refused value is not asked again"
+    assert asked_after(1.1, 4) == [1, 1, 2, 2, 3, 4, 4], "the pause begins anew"
+    page.evaluate("window.ask.stop()")
+    assert asked_after(60) == [1, 1, 2, 2, 3, 4, 4]
+
+
 NAMES = ["w11", "w12", "b1", "w21", "w22", "b2", "v1", "v2", "c"]
 
 
@@ -309,9 +374,28 @@ def test_a_whole_number_is_written_with_all_digits(scripts: Any, value: float) -
 
 @pytest.mark.parametrize("digits", [2, 3, 4, 6])
 @pytest.mark.parametrize("value", [1700000123.4, -2.5e12 / 3, 3.21987654e-7, 0.123456789, 98765.4321, 1 / 3e5, 3e-7])
-def test_a_number_has_the_digits_that_are_asked_for(scripts: Any, value: float, digits: int) -> None:
+def test_a_number_has_the_digits_that_are_asked_for_and_those_before_the_point(
+    scripts: Any, value: float, digits: int
+) -> None:
     written = float(scripts("format.js", "number", value, digits).replace(",", ""))
-    assert written == float(f"{value:.{digits - 1}e}")
+    whole = len(str(int(abs(value)))) if abs(value) < 1e9 else 0
+    assert written == float(f"{value:.{max(digits, whole) - 1}e}")
+
+
+def test_numbers_that_differ_by_little_of_their_spread_are_written_differently(scripts: Any) -> None:
+    for middle, spread in product([1e8, -1e8, 2019.5, 1_234_567.89, 0, -122.4, 3e-7], [1, 0.02, 3e5]):
+        values = [middle + spread * at / 500 for at in range(-3, 4)]
+        texts = [scripts("format.js", "resolved", value, spread, 3) for value in values]
+        assert len(set(texts)) == len(texts)
+        assert [float(text.replace(",", "")) for text in texts] == pytest.approx(values, abs=spread / 1000, rel=0)
+
+
+def test_the_edges_of_bins_are_written_differently(scripts: Any) -> None:
+    for edges in ([-122.43, -122.41, -122.4, -100], [1e8, 1e8 + 0.5, 1e8 + 1], [1, 2.5, 1000]):
+        texts = scripts("charts.js", "edgeTexts", edges)
+        assert len(set(texts)) == len(texts)
+        least = min(after - before for before, after in pairwise(edges))
+        assert [float(text.replace(",", "")) for text in texts] == pytest.approx(edges, abs=least, rel=0)
 
 
 @pytest.mark.parametrize("span", [(0, 1), (4.3, 7.9), (-3, 1000), (0, 1e-6), (-5e8, 7e8)])

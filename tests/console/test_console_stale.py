@@ -108,3 +108,37 @@ def test_a_slider_that_moves_does_not_dim_the_answer(small: Server, open_page: O
         }"""
     )
     assert dimmed == 0
+
+
+@pytest.mark.parametrize(("view", "parts"), [("try", [".prediction", ".reasons"]), ("decision", [".plane canvas"])])
+def test_what_the_server_had_no_time_for_comes_later(
+    small: Server, open_page: OpenPage, view: str, parts: list[str]
+) -> None:
+    page = open_page(f"{small.url}/#/models", allowed=("503",)).page
+    refused: set[str] = set()
+
+    def once_busy(route: Any) -> None:
+        name = route.request.url.rsplit("/", 1)[1]
+        if name in refused:
+            route.continue_()
+            return
+        refused.add(name)
+        route.fulfill(status=503, content_type="application/problem+json", body='{"detail": "The queue is full."}')
+
+    for name in ("predict", "explain"):
+        page.route(f"**/{name}", once_busy)
+    page.evaluate("view => { location.hash = `#/models/classes/${view}`; }", view)
+    for part in parts:
+        page.wait_for_selector(part)
+    assert "predict" in refused
+
+
+def test_a_plane_that_failed_is_asked_again_by_hand(small: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{small.url}/#/models", allowed=("500",)).page
+    page.route("**/predict", lambda route: route.fulfill(status=500, body="{}"))
+    page.evaluate("location.hash = '#/models/classes/decision'")
+    again = page.get_by_role("button", name="Try again")
+    again.wait_for()
+    page.unroute("**/predict")
+    again.click()
+    page.wait_for_selector(".plane canvas")

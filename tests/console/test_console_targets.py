@@ -15,7 +15,7 @@ from browsing import OpenPage, violations, wait_for
 from serving import SEVERAL, Server, http_post, make_checkpoint, numeric, running
 from trying import row_of
 
-from models.columns.schema import NumericTarget, Schema
+from models.columns.schema import NumericTarget, Schema, ValuesTarget
 from models.conformal import Conformal
 from models.store import Store
 
@@ -32,6 +32,13 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     checkpoint = make_checkpoint(schema, 8, clamp=True)
     store = Store(folder / "store")
     store.publish("houses", replace(checkpoint, conformal=Conformal(99, SCORES), metrics={"test": METRICS}))
+    shares = ValuesTarget(
+        targets=tuple(NumericTarget(name=name, mean=0, std=1, minimum=0, maximum=1) for name in ("rain", "wind"))
+    )
+    made = make_checkpoint(replace(schema, target=shares), 8)
+    labels = {"accuracy": 0.75, "targets": {name: {"accuracy": 0.75} for name in ("rain", "wind")}}
+    logistic = replace(made, config=replace(made.config, output="logistic"), metrics={"test": labels})
+    store.publish("labels", logistic)
     for name in ("rent", "price"):
         target = NumericTarget(name=name, mean=9, std=2, minimum=1, maximum=20)
         store.publish(f"one-{name}", make_checkpoint(replace(schema, target=target), 8))
@@ -134,3 +141,19 @@ def test_the_model_page_names_targets_and_their_metrics(several: Server, open_pa
     assert {name: number_in(text) for name, text in lines.items()} == FIGURES
     assert violations(page) == []
     open_page(f"{several.url}/#/models/one-rent").page.get_by_role("region", name="About").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("model", "units"),
+    [
+        ("houses", "In the unit of each target; above, errors are in its standard deviations."),
+        ("labels", "Above are the means of the targets."),
+    ],
+)
+def test_the_units_of_the_metrics_are_those_of_the_targets(
+    several: Server, open_page: OpenPage, model: str, units: str
+) -> None:
+    page = open_page(f"{several.url}/#/models/{model}").page
+    region = page.get_by_role("region", name="Metrics", exact=True)
+    region.wait_for()
+    assert region.locator("p.muted").all_inner_texts() == [units]

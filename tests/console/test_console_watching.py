@@ -49,6 +49,35 @@ def test_the_figures_follow_the_requests(viewed: Server, open_page: OpenPage) ->
     assert violations(page) == []
 
 
+def test_live_tells_nothing_of_the_time_in_which_it_did_not_look(untrained: Server, open_page: OpenPage) -> None:
+    watched = open_page(f"{untrained.url}/#/models")
+    page = watched.page
+    page.clock.install()
+    page.evaluate("location.hash = '#/live'")
+
+    def look() -> None:
+        with page.expect_response("**/metrics?*"):
+            page.clock.fast_forward(2000)
+        page.wait_for_timeout(50)
+
+    look()
+    look()
+    page.wait_for_selector(".tiles")
+    ask(untrained, "price", [[80, 3]], times=3)
+    look()
+    assert tile(page, "Requests") == "3"
+    ask(untrained, "price", [[80, 3]], times=7)
+    with page.expect_response("**/metrics?*"):
+        page.clock.fast_forward(3_600_000)  # the machine slept
+    page.wait_for_timeout(50)
+    look()
+    page.wait_for_selector(".tiles")
+    assert tile(page, "Requests") == "0"
+    ask(untrained, "price", [[80, 3]], times=2)
+    look()
+    assert tile(page, "Requests") == "2"
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", [360, 1200])
 def test_live_is_accessible_and_fits(viewed: Server, open_page: OpenPage, scheme: str, width: int) -> None:
@@ -132,3 +161,18 @@ def test_nothing_jumps_while_a_view_is_loaded(viewed: Server, open_page: OpenPag
     page.evaluate("place => { location.hash = place; }", place)
     page.wait_for_selector(PLACES[place])
     assert page.evaluate("window.jumps") < 0.02
+
+
+def test_drift_names_the_version_and_the_columns_that_are_left_out(untrained: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{untrained.url}/#/models").page
+
+    def of_many_columns(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"columns_left_out": 1234})
+
+    page.route("**/models/price/drift", of_many_columns)
+    page.evaluate("location.hash = '#/models/price/drift'")
+    page.get_by_text("Version 1 of price; not compared: 1,234 columns beyond the first 1,000.").wait_for()
+    page.unroute("**/models/price/drift")
+    page.reload()
+    page.get_by_text("Version 1 of price.").wait_for()

@@ -101,10 +101,10 @@ class View extends Component {
     console.error(error);
   }
 
-  render({ name, model, parameters }, { module, error }) {
+  render({ name, model, parameters, turn }, { module, error }) {
     if (error) return html`<${Failure} error=${error} retry=${() => location.reload()} />`;
     if (!module || this.name !== name) return html`<${Loading} lines=${8} />`;
-    return html`<${module} key=${name === 'models' ? String(parameters) : model} model=${model} parameters=${parameters} />`;
+    return html`<${module} key=${name === 'models' ? turn : model} model=${model} parameters=${parameters} />`;
   }
 }
 
@@ -119,16 +119,16 @@ const Missing = () => html`<div class="empty"><h1>There is no such view</h1>
   <p><a href="#/models">All models</a></p></div>`;
 
 function Shell() {
-  const [route, setRoute] = useState(() => routeOf(location.hash));
+  const [route, setRoute] = useState(() => ({ ...routeOf(location.hash), turn: 0 }));
   const keys = useEvents(events, 'key');
   const main = useRef();
   const seen = useRef(null);
   useEffect(() => {
-    const follow = () => setRoute(routeOf(location.hash));
+    const follow = () => setRoute(({ turn }) => ({ ...routeOf(location.hash), turn: turn + 1 }));
     addEventListener('hashchange', follow);
     return () => removeEventListener('hashchange', follow);
   }, []);
-  const { view, model, parameters } = route;
+  const { view, model, parameters, turn } = route;
   useEffect(() => {
     const timer = view === 'models' && setTimeout(() => TABS.model[1]().catch(() => {}), 1000); // most people open it next
     return () => clearTimeout(timer);
@@ -161,7 +161,7 @@ function Shell() {
     <main ref=${main} tabindex="-1" key=${keys}>
       ${locked ? html`<${KeyForm} />` : view === null ? html`<${Missing} />` : html`
         ${model && html`<${Tabs} model=${model} view=${view} />`}
-        <${View} name=${view} model=${model} parameters=${parameters} />`}
+        <${View} name=${view} model=${model} parameters=${parameters} turn=${turn} />`}
     </main>
     <${Connection} />`;
 }

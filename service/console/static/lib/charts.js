@@ -6,6 +6,9 @@ import './styles.js';
 /** Writes a probability with a fixed number of decimals, so that nothing moves while it changes. */
 export const chance = (share) => `${(100 * share).toFixed(1)} %`;
 
+/** Tells if a model gives probabilities, and not a label alone. */
+export const hasChances = ({ architecture }) => !['step', 'argmax'].includes(architecture.output);
+
 /** Returns the colour of a class, by number. */
 export const colourOf = (at) => `var(--c${at % 8})`;
 
@@ -54,7 +57,7 @@ export function Contributions({ reasons, most = 10 }) {
   const largest = Math.max(...reasons.map(({ contribution }) => Math.abs(contribution))) || 1;
   return html`<ol class="meters reasons">${reasons.slice(0, most).map(({ column, cell, contribution }) => {
     const end = 0.5 + contribution / largest / 2;
-    return html`<${Meter} key=${column} name=${html`${column} <span class="muted">${shown(typeof cell === 'number' ? number(cell) : cell)}</span>`}
+    return html`<${Meter} key=${column} name=${html`${column} <span class="muted">${shown(typeof cell === 'number' ? number(cell, 6) : cell)}</span>`}
       from=${Math.min(end, 0.5)} to=${Math.max(end, 0.5)} colour=${`var(--${contribution < 0 ? 'negative' : 'positive'})`}
       text=${`${contribution > 0 ? '+' : ''}${number(contribution, 3)}`} />`;
   })}</ol>${reasons.length > most && html`<p class="muted">The ${most} largest of ${reasons.length} columns.</p>`}`;
@@ -102,15 +105,22 @@ export function LineChart({ label, series, x, format = number, formatX = number 
     <div class="plot-axis muted" aria-hidden="true"><span>${last > 0 && formatX(x[0])}</span><span>${last > 0 && formatX(x[at])}</span></div></figure>`;
 }
 
-const edge = (value) => (typeof value === 'string' ? value.replace(/T00:00:00Z$/, '') : number(value, 3));
+/** Writes the edges of bins, with so many digits that neighbours differ. */
+export function edgeTexts(edges, digits = 3) {
+  const texts = edges.map((edge) => (typeof edge === 'string' ? edge.replace(/T00:00:00Z$/, '') : number(edge, digits)));
+  return digits < 15 && texts.some((text, at) => at && text === texts[at - 1]) ? edgeTexts(edges, digits + 1) : texts;
+}
 
 /** Returns a sentence for each bin of a distribution. */
-const binsOf = ({ edges, categories, training }) => training.map((_, at) => {
-  if (categories) return shown(categories[at] ?? 'all others');
-  if (!edges.length) return 'all';
-  if (at === 0) return `up to ${edge(edges[0])}`;
-  return at === edges.length ? `above ${edge(edges.at(-1))}` : `${edge(edges[at - 1])} to ${edge(edges[at])}`;
-});
+function binsOf({ edges, categories, training }) {
+  const texts = categories ? [] : edgeTexts(edges);
+  return training.map((_, at) => {
+    if (categories) return shown(categories[at] ?? 'all others');
+    if (!texts.length) return 'all';
+    if (at === 0) return `up to ${texts[0]}`;
+    return at === texts.length ? `above ${texts.at(-1)}` : `${texts[at - 1]} to ${texts[at]}`;
+  });
+}
 
 /** The shares of training and of a window by bin, over each other, as columns of equal width; and as a table. */
 export function TwoDistributions({ of }) {

@@ -1,6 +1,6 @@
 // Fields of a form, one for each column of a model, and the rows with which a form begins.
 import { html, useState } from '../vendor/preact.js';
-import { dayText, number, plural } from './format.js';
+import { dayText, plural, resolved } from './format.js';
 import { Distribution } from './small-charts.js';
 
 const DAY = 86_400_000; // ms
@@ -26,6 +26,9 @@ export function stepOf([low, high]) {
   return [5, 2, 1].map((step) => step * power).find((step) => (high - low) / step >= 100) ?? power;
 }
 
+/** Returns the step of a slider of moments, in days: an hour, or less for about a hundred places. */
+export const momentStepOf = ([low, high]) => [1 / 24, 1 / 96, 1 / 1440].find((step) => (high - low) / step >= 100) ?? 1 / 86_400;
+
 /** Returns a date as a cell of a row. */
 const dateCell = (days, hours) => `${dayText(days, hours)}${hours ? 'Z' : ''}`;
 const firstCell = ({ kind, categories, mean, parts }) => (kind === 'date' ? dateCell(mean, parts.includes('hour')) : categories?.[0] ?? mean);
@@ -33,10 +36,10 @@ const acceptsGaps = ({ missing, fill }) => (missing && missing !== 'refuse') || 
 const daysOf = (text) => Date.parse(/T\d\d:\d\d(:\d\d(\.\d+)?)?$/.test(text) ? `${text}Z` : text) / DAY;
 
 /** A number or a date: a slider over the range of training, and a field for any other value. */
-function Measure({ id, column, value, change, described }) {
+function Measure({ id, column, value, typical, change, described }) {
   const [draft, setDraft] = useState(null);
   const isDate = column.kind === 'date';
-  const hours = isDate && (column.parts.includes('hour') || /T(?!00:00:00)/.test(value ?? ''));
+  const hours = isDate && (column.parts.includes('hour') || [value, typical].some((cell) => /T(?!00:00:00)/.test(cell ?? '')));
   const range = rangeOf(column);
   const read = (text) => (isDate ? text && `${text}${hours ? 'Z' : ''}` : text.trim() && Number(text));
   const typed = (event) => {
@@ -46,7 +49,7 @@ function Measure({ id, column, value, change, described }) {
     if (cell !== '' && (isDate || Number.isFinite(cell))) change(cell);
   };
   const kept = value === null || value === undefined ? '' : isDate ? dayText(daysOf(String(value)) || 0, hours) : String(value);
-  const step = range && (isDate ? 1 : stepOf(range));
+  const step = range && (isDate && !hours ? 1 : (isDate ? momentStepOf : stepOf)(range));
   const slid = ({ target }) => change(isDate ? dateCell(Number(target.value), hours) : Number(Number(target.value).toPrecision(12)));
   return html`${range && html`<input type="range" min=${Math.floor(range[0] / step) * step} max=${Math.ceil(range[1] / step) * step}
       step=${step} value=${isDate ? daysOf(String(value)) || range[0] : value ?? range[0]} aria-label=${`${column.name}, slider`}
@@ -71,7 +74,7 @@ function about(column) {
   if (column.categories) return plural(column.categories.length, 'category', 'categories');
   const range = rangeOf(column);
   if (!range) return '';
-  const told = column.kind === 'date' ? (days) => dayText(days) : (value) => number(value, 4);
+  const told = column.kind === 'date' ? (days) => dayText(days) : (value) => resolved(value, range[1] - range[0], 4);
   return column.minimum === null ? 'range unknown' : `${told(range[0])} to ${told(range[1])}`;
 }
 
@@ -82,7 +85,7 @@ export function Field({ column, value, typical, change, fault, counted }) {
   const Cell = column.kind === 'categorical' ? Category : Measure;
   return html`<div class="cell"><div class="row spread"><label for=${id}>${column.name}</label><span class="muted">${about(column)}</span></div>
     ${column.kind !== 'categorical' && (counted ? html`<${Distribution} of=${counted} width=${300} height=${22} />` : counted === null && html`<div class="bars-place"></div>`)}
-    <div class="row"><${Cell} id=${id} column=${column} value=${value} change=${change} described=${described} />
+    <div class="row"><${Cell} id=${id} column=${column} value=${value} typical=${typical} change=${change} described=${described} />
       ${acceptsGaps(column) && html`<label class="check"><input type="checkbox" checked=${value === null} aria-label=${`${column.name} is missing`}
         onChange=${(event) => change(event.target.checked ? null : typical ?? firstCell(column))} />missing</label>`}</div>
     ${fault && html`<p id=${described} class="fault">${fault}</p>`}</div>`;

@@ -4,13 +4,20 @@ const counts = new Intl.NumberFormat('en');
 const moments = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'short' });
 const passed = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 
-/** Writes a number with a few significant digits: `0.9667`, `1,234`, `3.2e-7`. */
+/** Writes a number with a few significant digits, or with all of those before the point: `0.9667`, `1,234`, `3.2e-7`. */
 export function number(x, digits = 4) {
   if (x === null || x === undefined || Number.isNaN(x)) return '–';
   if (Number.isInteger(x) && Math.abs(x) < 1e15) return counts.format(x + 0); // + 0: a negative zero is 0
   const size = Math.abs(x);
-  if (size >= 1e9 || size < 1e-4) return Number(x.toPrecision(digits)).toExponential().replace('e+', 'e');
-  return x.toLocaleString('en', { maximumSignificantDigits: digits });
+  const whole = Math.floor(Math.log10(size)) + 1; // digits before the point
+  if ((whole > 9 && whole > digits) || size < 1e-4) return Number(x.toPrecision(digits)).toExponential().replace('e+', 'e');
+  return x.toLocaleString('en', { maximumSignificantDigits: Math.max(digits, whole) });
+}
+
+/** Writes a number with a few digits, or with so many that two differ that are a thousandth of `spread` apart. */
+export function resolved(x, spread, digits = 6) {
+  const needed = spread > 0 ? Math.floor(Math.log10(Math.abs(x))) - Math.floor(Math.log10(spread)) + 4 : 0;
+  return number(x, Math.max(digits, Math.min(needed, 15)));
 }
 
 /** Writes a whole number with thousands separators. */

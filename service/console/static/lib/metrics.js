@@ -66,6 +66,7 @@ function countIn(figures, name, labels, increase) {
 export function tickOf(samples, before, time, seconds, watched = '') {
   const since = increases(before);
   const models = new Map([['', none()], [watched, none()]]);
+  const still = []; // buckets that did not grow: the bounds below the first one that did
   const gauges = { queue: 0, workers: 0, up: 0, starts: 0, bytes: 0 };
   for (const sample of samples) {
     const { name, labels, value } = sample;
@@ -77,11 +78,17 @@ export function tickOf(samples, before, time, seconds, watched = '') {
     else if (name === 'axon_process_resident_bytes') gauges.bytes += value;
     else if ('model' in labels || 'le' in labels) {
       const increase = since(sample);
-      if (!increase) continue;
       const { model = '' } = labels;
+      if (!increase) {
+        if ('le' in labels) still.push([model, name, labels]);
+        continue;
+      }
       if (!models.has(model)) models.set(model, none());
       for (const key of new Set(['', model])) countIn(models.get(key), name, labels, increase);
     }
+  }
+  for (const [model, name, labels] of still) {
+    for (const key of new Set(['', model])) if (models.has(key)) countIn(models.get(key), name, labels, 0);
   }
   const busiest = [...models].sort(([, a], [, b]) => b.requests - a.requests).slice(0, BUSIEST);
   const kept = new Map([...['', watched].map((name) => [name, models.get(name)]), ...busiest]);

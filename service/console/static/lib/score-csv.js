@@ -9,6 +9,7 @@ const PASSING = [0, 429, 502, 503];
 const HOPELESS = 6; // refusals before the first answer, after which the whole file is refused
 const pause = () => new Promise((done) => { setTimeout(done, 1000); });
 const NOT_CSV = /^The body is not CSV: line \d+: /; // a line of the request, not of the file
+const hopeless = (reason) => new Error(`None of the first rows can be scored: ${reason}`);
 const halves = (places) => [places.slice(places.length >> 1), places.slice(0, places.length >> 1)];
 
 /**
@@ -50,14 +51,14 @@ async function scoreRows(job, head, rows) {
         signal.throwIfAborted();
       } else if (wrong.length) {
         const told = wrong.map(({ row, column, message }) => [places[row], column ? `${column}: ${message}` : message]);
-        refused(new Error(`None of the first rows can be scored: ${told[0][1]}`));
+        refused(hopeless(told[0][1]));
         told.forEach(([at, text]) => blame(at, text));
         const sound = places.filter((at) => !faults.has(at)); // the server tells some faults of many: not all rows again and again
         wait(true, ...(isAgain && job.answered ? halves(sound) : [sound]));
       } else if (status === 413 && places.length > 1) wait(isAgain, ...halves(places));
       else if (status === 422 || status === 504 || (status === 413 && job.answered)) {
         const reason = error.message.replace(NOT_CSV, 'not CSV: ');
-        job.fault ??= reason === error.message ? error : new Error(`None of the first rows can be scored: ${reason}`);
+        job.fault ??= reason === error.message ? error : hopeless(reason);
         refused(job.fault);
         if (places.length === 1) blame(places[0], reason);
         else wait(isAgain, ...(job.answered || status === 504 ? halves(places) : [places.slice(1), places.slice(0, 1)]));
@@ -84,8 +85,9 @@ export async function scoreCsv(file, { version, level, signal, progress, rowsOfR
   const flush = async () => {
     const at = lines.length;
     const sound = batch.flatMap(({ cells }, i) => (cells === head.cells ? [i] : []));
-    batch.forEach(({ cells }, i) => cells === head.cells
-      || faults.set(at + i + 1, `the row has ${cells} cells where the first line has ${head.cells}`));
+    const widthFault = ({ cells }) => `the row has ${cells} cells where the first line has ${head.cells}`;
+    if (!sound.length && !job.answered) throw hopeless(widthFault(batch[0]));
+    batch.forEach((record, i) => record.cells === head.cells || faults.set(at + i + 1, widthFault(record)));
     const answers = sound.length
       ? await scoreRows(job, head.text, sound.map((i) => batch[i].text)) : { lines: [], faults: new Map() };
     header ??= answers.header;

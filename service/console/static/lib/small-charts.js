@@ -19,12 +19,12 @@ function barsOf({ counts, edges, minimum, maximum, categories }) {
 }
 
 /** Draws a distribution as bars. */
-export function Distribution({ of, width = 140, height = 30 }) {
+export function Distribution({ of, label = 'Distribution in training', width = 140, height = 30 }) {
   const bars = barsOf(of);
   const most = bars.reduce((best, bar, i) => (bar.share > bars[best].share ? i : best), 0);
   const where = of.categories ? shown(of.categories[most] ?? 'all others') : `bin ${most + 1} of ${bars.length}`;
   return html`<svg class="bars" viewBox=${`0 0 ${width} ${height}`} width=${width} height=${height} role="img"
-    aria-label=${`Distribution in training: ${percent(bars[most].share)} in ${where}`}>
+    aria-label=${`${label}: ${percent(bars[most].share)} in ${where}`}>
     ${bars.map(({ from, to, height: share }) => html`<rect x=${Math.min(width * from, width - 2)} width=${Math.max(width * (to - from) - 1, 2)}
       y=${height - Math.max(height * share, share ? 1 : 0)} height=${Math.max(height * share, share ? 1 : 0)} />`)}</svg>`;
 }

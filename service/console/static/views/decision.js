@@ -1,9 +1,9 @@
 // What a model answers over the plane of two columns, beside another model of the same columns.
 import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 import { post } from '../lib/api.js';
-import { chance, colourOf, rgbOf, useTheme } from '../lib/charts.js';
+import { chance, colourOf, hasChances, rgbOf, useTheme } from '../lib/charts.js';
 import { Form, rangeOf, typicalRow } from '../lib/fields.js';
-import { number, shown } from '../lib/format.js';
+import { resolved, shown } from '../lib/format.js';
 import { latest, useReturns } from '../lib/latest.js';
 import { Empty, Failure, Loading, exactly, modelPath, useGet } from '../lib/parts.js';
 import { coordinate, gridRows, pixels, points, sideFor, widened } from '../lib/surface.js';
@@ -25,14 +25,16 @@ async function ask({ version, columns, row, x, y, ranges }) {
 function usePlane(question) {
   const [state, setState] = useState({});
   const asks = useMemo(() => latest(ask, (answer, error, asked) => setState((old) => ({ answer: error ? old.answer : { ...answer, asked }, error }))), []);
+  useEffect(() => asks.stop, []);
   const returns = useReturns();
   useEffect(() => { asks(question); }, [question, returns]);
-  return state;
+  return { ...state, retry: () => asks(question) };
 }
 
 function Legend({ classes, found, values }) {
   if (!classes) {
-    return html`<p class="row legend"><span>${number(values[0], 3)}</span><span class="scale" aria-hidden="true"></span><span>${number(values[1], 3)}</span></p>`;
+    const told = (value) => resolved(value, values[1] - values[0], 3);
+    return html`<p class="row legend"><span>${told(values[0])}</span><span class="scale" aria-hidden="true"></span><span>${told(values[1])}</span></p>`;
   }
   const present = classes.length <= 8 ? classes.map((_, at) => at) : [...new Set(found.map(({ at }) => at))].sort((a, b) => a - b);
   return html`<ul class="row legend">${present.slice(0, 16).map((at) => html`<li class="key"><span class="swatch" style=${{ background: colourOf(at) }}></span>${
@@ -45,7 +47,7 @@ const ofTarget = (answer, targets, target) => (targets ? { ...answer, prediction
 function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target }) {
   const version = exactly(detail);
   const question = useMemo(() => ({ version, columns, row, x, y, ranges }), [version, columns, row, x, y, ranges]);
-  const { answer: whole, error } = usePlane(question);
+  const { answer: whole, error, retry } = usePlane(question);
   const theme = useTheme();
   const canvas = useRef();
   const [chosen, choose] = useState(null);
@@ -60,7 +62,7 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target
     Object.assign(canvas.current, { width: side, height: side });
     canvas.current.getContext('2d').putImageData(image, 0, 0);
   }, [found, theme]);
-  if (!found) return html`<section class="card plane"><h2>${model}</h2>${error ? html`<${Failure} error=${error} />` : html`<div class="square"></div>`}</section>`;
+  if (!found) return html`<section class="card plane"><h2>${model}</h2>${error ? html`<${Failure} error=${error} retry=${retry} />` : html`<div class="square"></div>`}</section>`;
   const [xs, ys] = answer.asked.ranges;
   const at = chosen ?? Math.floor(side / 2) * (side + 1);
   const [i, j] = [at % side, Math.floor(at / side)];
@@ -76,20 +78,21 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target
     choose(limit(i + right) + side * limit(j + up));
   };
   const here = found[at];
-  const told = classes ? `${shown(classes[here.at])}${detail.architecture.output === 'step' ? '' : `, ${chance(here.value)}`}` : number(here.value, 4);
-  const share = (value, [low, high]) => (100 * (value - low)) / (high - low);
-  const box = { left: `${share(inner[0][0], xs)}%`, right: `${100 - share(inner[0][1], xs)}%`, bottom: `${share(inner[1][0], ys)}%`, top: `${100 - share(inner[1][1], ys)}%` };
   const values = classes ? [] : [Math.min(...answer.predictions), Math.max(...answer.predictions)];
+  const mark = (value, [low, high]) => resolved(value, high - low, 3);
+  const told = classes ? `${shown(classes[here.at])}${hasChances(detail) ? `, ${chance(here.value)}` : ''}` : resolved(here.value, values[1] - values[0], 4);
+  const share = (value, [low, high]) => (100 * (value - low)) / (high - low);
+  const box = inner && { left: `${share(inner[0][0], xs)}%`, right: `${100 - share(inner[0][1], xs)}%`, bottom: `${share(inner[1][0], ys)}%`, top: `${100 - share(inner[1][1], ys)}%` };
   return html`<section class="card plane" aria-label=${model}><h2><a href=${modelPath(model)}>${model}</a>${targets && html` <span class="muted">${target}</span>`}</h2>
     ${error && html`<p class="fault" role="alert">${error.message}</p>`}
-    <div class="axes"><span class="y-name">${answer.asked.y}</span><span class="y-top">${number(ys[1], 3)}</span><span class="y-low">${number(ys[0], 3)}</span>
+    <div class="axes"><span class="y-name">${answer.asked.y}</span><span class="y-top">${mark(ys[1], ys)}</span><span class="y-low">${mark(ys[0], ys)}</span>
       <div class="square" role="application" tabindex="0" aria-label=${`Answers of ${model} over ${answer.asked.x} and ${answer.asked.y}; the arrow keys move the point`}
         onPointerMove=${point} onPointerDown=${point} onKeyDown=${move}><canvas ref=${canvas} aria-hidden="true"></canvas>
-        <span class="range" style=${box}></span>
+        ${box && html`<span class="range" style=${box}></span>`}
         ${marks.map(([mx, my]) => html`<span class="dot" style=${{ left: `${share(mx, xs)}%`, bottom: `${share(my, ys)}%` }}></span>`)}
         <span class="cursor" style=${{ left: `${(100 * (i + 0.5)) / side}%`, bottom: `${(100 * (j + 0.5)) / side}%` }}></span></div>
-      <span class="x-low">${number(xs[0], 3)}</span><span class="x-name">${answer.asked.x}</span><span class="x-top">${number(xs[1], 3)}</span></div>
-    <p class="reading" aria-live=${chosen === null ? 'off' : 'polite'}>${number(coordinate(xs, i, side), 3)}, ${number(coordinate(ys, j, side), 3)}: ${told}</p>
+      <span class="x-low">${mark(xs[0], xs)}</span><span class="x-name">${answer.asked.x}</span><span class="x-top">${mark(xs[1], xs)}</span></div>
+    <p class="reading" aria-live=${chosen === null ? 'off' : 'polite'}>${mark(coordinate(xs, i, side), xs)}, ${mark(coordinate(ys, j, side), ys)}: ${told}</p>
     <${Legend} classes=${classes} found=${found} values=${values} /></section>`;
 }
 
@@ -125,12 +128,13 @@ function Planes({ model, detail, models, parameters }) {
     return rangeOf(column) ?? [column.mean - 1, column.mean + 1];
   }), [x, y, detail]);
   const ranges = useMemo(() => inner.map(widened), [inner]);
+  const isKnown = [x, y].every((name) => typeof numeric.find((one) => one.name === name).minimum === 'number'); // not if imported
   useEffect(() => {
     history.replaceState(null, '', `${modelPath(model, 'decision')}?${new URLSearchParams({ x, y, beside, ...(target && { target }) })}`);
   }, [model, x, y, beside, target]);
   const turn = (name) => (chosen) => setAxes(name === 'x' ? { x: chosen, y: chosen === y ? x : y } : { x: chosen === x ? y : x, y: chosen });
   const marks = (detail.data.examples ?? []).filter((one) => [x, y].every((name) => typeof one?.[name] === 'number')).map((one) => [one[x], one[y]]);
-  const common = { row, x, y, ranges, inner, marks, target };
+  const common = { row, x, y, ranges, inner: isKnown && inner, marks, target };
   const rest = detail.columns.filter(({ name }) => name !== x && name !== y);
   const names = numeric.map(({ name }) => [name]);
   return html`<div class="stack"><div class="row choices"><${Choice} name="Across" value=${x} options=${names} change=${turn('x')} />
@@ -139,7 +143,7 @@ function Planes({ model, detail, models, parameters }) {
       ${others.length > 0 && html`<${Choice} name="Beside" value=${beside} options=${[['', 'nothing'], ...others.map((name) => [name])]} change=${setBeside} />`}</div>
     <div class="planes"><${Plane} key=${model} model=${model} detail=${detail} columns=${detail.columns} ...${common} />
       ${beside && html`<${Beside} key=${beside} id=${beside} columns=${detail.columns} ...${common} />`}</div>
-    <p class="muted">A colour is as strong as the answer is certain. The dashed frame is the range of training${marks.length
+    <p class="muted">A colour is as strong as the answer is certain. ${isKnown ? 'The dashed frame is the range of training' : 'The range of training is not known'}${marks.length
       ? `, and the dots are ${detail.data.examples_kind === 'rows' ? 'rows of training' : 'typical rows'}` : ''}.</p>
     ${rest.length > 0 && html`<details class="card"><summary>The other columns, which stay the same over the plane</summary>
       <${Form} columns=${rest} row=${row} typical=${typical} change=${(name, cell) => setRow((old) => ({ ...old, [name]: cell }))} /></details>`}</div>`;

@@ -21,6 +21,7 @@ function Verdict({ data, chosen, choose }) {
   return html`<section class=${`notice ${tone} verdict`} aria-labelledby="verdict"><div role="status"><h2 id="verdict">${title}</h2></div><p>${data.reason}</p>
     ${described && html`<p class="muted">${data.window === 'last' ? 'The last complete window' : 'The window that still grows'}: <${Window} window=${described} />.
       Compared with ${plural(data.training_rows, 'row')} of training.</p>`}
+    <p class="muted">Version ${data.version} of ${data.model}${data.columns_left_out ? `; not compared: ${plural(data.columns_left_out, 'column')} beyond the first 1,000` : ''}.</p>
     ${data.verdict === 'too_few_rows' && html`<label class="field">${count(rows)} of ${LEAST_ROWS} rows
       <progress max=${LEAST_ROWS} value=${Math.min(rows, LEAST_ROWS)}></progress></label>`}
     ${data.last && data.current && html`<div class="row" role="group" aria-label="Window">${[['last', 'Last complete'], ['current', 'Growing']].map(([name, text]) => html`

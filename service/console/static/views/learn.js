@@ -127,7 +127,7 @@ function Study({ study, open, toggle }) {
       <span aria-hidden="true">${open ? '▾' : '▸'}</span> ${about}</button></h3>
     <p class="prose">${claim}</p>
     <p class="muted"><strong class=${holds ? 'held' : 'fault'}>${holds ? 'It held.' : 'It did not hold in this run.'}</strong> ${verdict}</p>
-    <p class="muted">${name}, run <time datetime=${ran} title=${dateTime(ran)}>${ago(ran)}</time>${quick ? ', quick' : ''}${seed ? `, seed ${shown(seed)}` : ''}</p>
+    <p class="muted">${name}, run <time datetime=${ran} title=${dateTime(ran)}>${ago(ran)}</time>${quick ? ', quick' : ''}${typeof seed === 'number' ? `, seed ${shown(seed)}` : ''}</p>
     ${open && html`<div class="stack"><${Results} name=${name} /></div>`}</section>`;
 }
 

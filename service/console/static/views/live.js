@@ -7,23 +7,23 @@ import { NAMES, parse, quantile, tickOf } from '../lib/metrics.js';
 import { Failure, Loading, poll } from '../lib/parts.js';
 
 const EVERY = 2000; // ms
-const KEPT = 150; // ticks: five minutes
+const KEPT = 300_000; // ms
 const PATH = `metrics?${NAMES.map((name) => `name%5B%5D=${name}`).join('&')}`;
 
 // Kept while the page is open, so that a look at another view loses nothing.
 const ticks = [];
 let last = null;
 
-function take(samples, watched) {
+function take(samples, watched, began) {
   const time = performance.now();
   if (last) {
-    const passed = (time - last.time) / 1000;
-    const gap = ticks.length && passed > (2.5 * EVERY) / 1000;
-    if (gap) ticks.push({ time: last.time + 1, models: null });
-    ticks.push(tickOf(samples, last.samples, time, passed, watched));
-    ticks.splice(0, Math.max(0, ticks.length - KEPT));
+    const passed = time - last.time;
+    if (passed <= 2.5 * Math.max(EVERY, last.took)) ticks.push(tickOf(samples, last.samples, time, passed / 1000, watched));
+    else ticks.push({ time: last.time + 1, models: null }); // the page was hidden: nobody knows when these requests came
+    const first = ticks.findIndex((tick) => tick.time - 1000 * (tick.seconds ?? 0) >= time - KEPT);
+    ticks.splice(0, first < 0 ? ticks.length : first);
   }
-  last = { samples, time };
+  last = { samples, time, took: time - began };
 }
 
 /** Scrapes again and again while the page is seen, and keeps the figures of one model. Returns the last error. */
@@ -32,8 +32,9 @@ function useScrapes(model) {
   watched.current = model;
   const [state, setState] = useState({ error: null }); // another object after each scrape, so that the figures are drawn
   useEffect(() => poll(async (signal) => {
+    const began = performance.now();
     try {
-      take(parse(await text(PATH, { signal })), watched.current);
+      take(parse(await text(PATH, { signal })), watched.current, began);
       setState({ error: null });
     } catch (error) {
       if (!signal.aborted) setState({ error });

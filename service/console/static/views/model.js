@@ -1,7 +1,7 @@
 // One model version: its network, weights, columns, training and card, and other versions beside it.
 import { html, useEffect, useState } from '../vendor/preact.js';
 import { get } from '../lib/api.js';
-import { ago, count, dateTime, dayText, number, percent, plural, shares, shown, words } from '../lib/format.js';
+import { ago, count, dateTime, dayText, number, percent, plural, resolved, shares, shown, words } from '../lib/format.js';
 import { Markdown } from '../lib/markdown.js';
 import { NetworkDrawing } from '../lib/network-drawing.js';
 import { Failure, Loading, exactly, modelPath, useGet } from '../lib/parts.js';
@@ -47,17 +47,17 @@ function About({ model }) {
 const namesOf = (parts) => [...new Set(parts.flatMap((part) => Object.keys(part ?? {})))].filter((name) => name !== 'targets');
 
 /** The metrics of each of several targets, in one part of the data. */
-function TargetMetrics({ part, figures }) {
+function TargetMetrics({ part, figures, areShares }) {
   const targets = Object.entries(figures);
   const names = namesOf(targets.map(([, own]) => own));
   return html`<h3>By target, ${part}</h3><div class="scroll" tabindex="0" role="group" aria-label="Metrics by target"><table class="table"><thead><tr><th scope="col">Target</th>${names.map((name) => html`
     <th scope="col" class="right">${words(name)}</th>`)}</tr></thead>
     <tbody>${targets.slice(0, SHOWN_COLUMNS).map(([target, own]) => html`<tr><th scope="row">${target}</th>${names.map((name) => html`
       <td class="right">${number(own[name])}</td>`)}</tr>`)}</tbody></table></div>
-    <p class="muted">${targets.length > SHOWN_COLUMNS ? `The first ${SHOWN_COLUMNS} of ${count(targets.length)} targets. ` : ''}In the unit of each target; above, errors are in its standard deviations.</p>`;
+    <p class="muted">${targets.length > SHOWN_COLUMNS ? `The first ${SHOWN_COLUMNS} of ${count(targets.length)} targets. ` : ''}${areShares ? 'Above are the means of the targets.' : 'In the unit of each target; above, errors are in its standard deviations.'}</p>`;
 }
 
-function Metrics({ metrics }) {
+function Metrics({ metrics, architecture }) {
   const parts = PARTS.filter((part) => metrics[part]);
   const last = parts.findLast((part) => metrics[part].targets);
   const names = namesOf(parts.map((part) => metrics[part]));
@@ -66,7 +66,7 @@ function Metrics({ metrics }) {
     <th scope="col" class="right">${words(part)}</th>`)}</tr></thead>
     <tbody>${names.map((name) => html`<tr><th scope="row">${words(name)}</th>${parts.map((part) => html`
       <td class="right">${number(metrics[part][name])}</td>`)}</tr>`)}</tbody></table>
-    ${last && html`<${TargetMetrics} part=${last} figures=${metrics[last].targets} />`}`;
+    ${last && html`<${TargetMetrics} part=${last} figures=${metrics[last].targets} areShares=${architecture.output === 'logistic'} />`}`;
 }
 
 function Learning({ training }) {
@@ -97,18 +97,17 @@ function Weights({ layers }) {
     <th scope="col" class="right wide">Mean</th><th scope="col" class="right">Std. deviation</th><th scope="col" class="right wide">Range</th></tr></thead>
     <tbody>${tensors.map(([name, tensor]) => html`<tr><th scope="row"><span class="mono">${name}</span>
         <div class="muted">${tensor.shape.join(' × ')}${tensor.learned ? '' : ', measured'}${tensor.zeros ? `, ${plural(tensor.zeros, 'zero')}` : ''}</div></th>
-      <td><${Distribution} of=${{ counts: tensor.counts, edges: tensor.edges.slice(1, -1), minimum: tensor.edges[0], maximum: tensor.edges.at(-1) }} /></td>
+      <td><${Distribution} label="Distribution of the weights" of=${{ counts: tensor.counts, edges: tensor.edges.slice(1, -1), minimum: tensor.edges[0], maximum: tensor.edges.at(-1) }} /></td>
       <td class="right wide">${number(tensor.mean)}</td><td class="right">${number(tensor.std)}</td>
       <td class="right wide word">${number(tensor.minimum)} to ${number(tensor.maximum)}</td></tr>`)}</tbody></table>`;
 }
 
-const cell = (value) => (typeof value === 'string' ? value.replace('T00:00:00Z', '') : number(value));
-
 function seenOf(column, counted) {
   if (column.categories) return `${plural(column.categories.length, 'category', 'categories')}: ${column.categories.slice(0, 4).join(', ')}${column.categories.length > 4 ? ', …' : ''}`;
-  const low = counted?.minimum ?? column.minimum;
-  const told = (value) => cell(column.kind === 'date' && typeof value === 'number' ? dayText(value, column.parts.includes('hour')) : value);
-  return low === null ? 'range unknown' : `${told(low)} to ${told(counted?.maximum ?? column.maximum)}`;
+  const [low, high] = ['minimum', 'maximum'].map((end) => counted?.[end] ?? column[end]);
+  const told = (value) => (typeof value === 'string' ? value.replace('T00:00:00Z', '')
+    : column.kind === 'date' ? dayText(value, column.parts.includes('hour')) : resolved(value, high - low, 4));
+  return low === null ? 'range unknown' : `${told(low)} to ${told(high)}`;
 }
 
 function Columns({ model, training }) {
@@ -126,7 +125,7 @@ function Columns({ model, training }) {
     ${shownColumns.length < model.columns.length && html`<button class="button" onClick=${() => showAll(true)}>
       Show all ${count(model.columns.length)} columns</button>`}
     ${training.predictions && html`<h3>Predictions</h3><table class="table"><tbody>${training.predictions.map((counted) => html`
-      <tr><th scope="row">${model.targets ? counted.name : words(counted.name)}</th><td><${Distribution} of=${counted} width=${200} /></td></tr>`)}</tbody></table>`}`;
+      <tr><th scope="row">${model.targets ? counted.name : words(counted.name)}</th><td><${Distribution} label="Distribution of the predictions" of=${counted} width=${200} /></td></tr>`)}</tbody></table>`}`;
 }
 
 const settingText = (value) => (value === null ? 'none' : typeof value === 'object' ? JSON.stringify(value) : String(value));
@@ -187,7 +186,7 @@ export default function ModelView({ model: id }) {
   if (![model, network, training].every(settled)) return html`<${Loading} lines=${16} />`;
   return html`<div class="cards">
     <${About} model=${model.data} />
-    <${Section} id="metrics" title="Metrics"><${Metrics} metrics=${model.data.metrics} /><//>
+    <${Section} id="metrics" title="Metrics"><${Metrics} ...${model.data} /><//>
     <${Section} id="network" title="Network" wide><${When} of=${network}>${(data) => html`<${NetworkDrawing} network=${data} />`}<//><//>
     <${Section} id="learning" title="Learning curve" wide><${When} of=${training}>${(data) => html`<${Learning} training=${data} />`}<//>
       <${Settings} training=${model.data.training} /><//>

@@ -6,7 +6,7 @@ import { Empty, Failure, Loading, modelPath, poll, useGet } from '../lib/parts.j
 
 const EVERY = 5000; // ms
 const SHOWN = 200; // rows at first; a store may have thousands
-const REQUESTS = /^axon_requests_total\{model="([^"]*)",[^}]*\} (\S+)/gm;
+const REQUESTS = /^(axon_requests_total\{model="([^"]*)",[^}]*\}) (\S+)/gm;
 const HEADLINES = ['accuracy', 'r2'];
 
 /** Returns the main figure of a model's test part as `[name, value]`, or undefined. */
@@ -15,6 +15,16 @@ export const headline = (metrics) => {
   const name = HEADLINES.find((known) => names.includes(known)) ?? names[0];
   return name && [name, metrics[name]];
 };
+
+/** Returns the requests per second of each model between two readings; a counter that fell began again at 0. */
+export function ratesOf(series, before, seconds) {
+  const rates = new Map();
+  for (const [name, [model, n]] of series) {
+    const [, then] = before.get(name) ?? [model, 0];
+    rates.set(model, (rates.get(model) ?? 0) + (n < then ? n : n - then) / seconds);
+  }
+  return rates;
+}
 
 /** Returns the requests per second of each model, by name; null while there are not two readings, one after the other. */
 function useRates() {
@@ -27,13 +37,13 @@ function useRates() {
       let now = null;
       try {
         const found = await text('metrics?name%5B%5D=axon_requests_total', { signal });
-        now = { time: performance.now(), totals: new Map() };
-        for (const [, model, n] of found.matchAll(REQUESTS)) now.totals.set(model, (now.totals.get(model) ?? 0) + Number(n));
+        now = { time: performance.now(), series: new Map() };
+        for (const [, series, model, n] of found.matchAll(REQUESTS)) now.series.set(series, [model, Number(n)]);
       } catch ({ status }) { isRefused = status === 403 || status === 404; } // another fault may pass: the column is empty meanwhile
       if (signal.aborted) return;
       const passed = now && before && now.time - before.time;
       isMeasured = passed > 0 && passed < 2 * EVERY; // not while the page was hidden
-      setRates(isMeasured ? new Map([...now.totals].map(([model, n]) => [model, (1000 * Math.max(0, n - (before.totals.get(model) ?? 0))) / passed])) : null);
+      setRates(isMeasured ? ratesOf(now.series, before.series, passed / 1000) : null);
       before = now;
     }, () => (isRefused ? 0 : isMeasured || !before ? EVERY : EVERY / 3));
   }, []);
@@ -53,7 +63,7 @@ const COLUMNS = [
   { id: 'task', title: 'Task', wide: true, of: (model) => model.task },
   { id: 'params', title: 'Parameters', wide: true, right: true, of: (model) => model.total_params },
   { id: 'score', title: 'Test score', right: true, of: (model) => headline(model.metrics)?.[1] ?? -Infinity },
-  { id: 'trained', title: 'Trained', wide: true, right: true, of: (model) => model.published },
+  { id: 'published', title: 'Published', wide: true, right: true, of: (model) => model.published },
   { id: 'rate', title: 'Requests/s', right: true, of: (model, rates) => rates?.get(model.name) ?? 0 },
 ];
 

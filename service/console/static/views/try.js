@@ -1,9 +1,9 @@
 // A form from the columns of a model: the answer and its reasons while a slider moves, the request as code, and CSV.
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 import { post } from '../lib/api.js';
-import { Contributions, Probabilities, chance } from '../lib/charts.js';
+import { Contributions, Probabilities, chance, hasChances } from '../lib/charts.js';
 import { Form, typicalRow } from '../lib/fields.js';
-import { bytes, number, plural, shown } from '../lib/format.js';
+import { bytes, number, plural, resolved, shown } from '../lib/format.js';
 import { latest, useReturns } from '../lib/latest.js';
 import { Copy, Failure, Loading, exactly, useGet } from '../lib/parts.js';
 import { scoreCsv } from '../lib/score-csv.js';
@@ -25,6 +25,7 @@ function useAnswer(version, row, level, output) {
     const explain = ([given, target]) => post(place, { instances: [given], output: target });
     return { predict: latest(predict, keep('answer')), explain: latest(explain, keep('reasons')) };
   }, [version]);
+  useEffect(() => () => Object.values(asks).forEach(({ stop }) => stop()), [asks]);
   const returns = useReturns();
   useEffect(() => { asks.predict([row, level]); }, [asks, row, level, returns]);
   useEffect(() => {
@@ -49,15 +50,18 @@ const faultsOf = (error) => new Map((error?.errors ?? []).filter(({ column }) =>
 const LEVELS = [0.8, 0.9, 0.95];
 const percent = (level) => `${100 * level} %`;
 const SHOWN_TARGETS = 20;
-const interval = (bounds) => bounds.map((bound) => number(bound, 6)).join(' to ');
+const interval = (bounds, { std }) => bounds.map((bound) => resolved(bound, std)).join(' to ');
+
+/** Returns the statistics of one of several targets, or of the only one. */
+const targetOf = ({ target, targets }, name) => target.targets?.[targets.indexOf(name)] ?? target;
 
 /** Returns the name and the value of each of several targets, as text; of many, the first ones. */
-const named = (targets, values) => targets.slice(0, SHOWN_TARGETS).map((name, at) => [name, number(values[at], 6)]);
+const named = ({ target, targets }, values) => targets.slice(0, SHOWN_TARGETS).map((name, at) => [name, resolved(values[at], target.targets[at].std)]);
 
 /** Returns the interval of an answer, or the set of labels, as a text; nothing if it was not asked for. */
-function covering({ level, intervals, sets }) {
+function covering({ target }, { level, intervals, sets }) {
   if ((!intervals && !sets) || Array.isArray(intervals?.[0][0])) return ''; // those of several targets stand beside these
-  const told = intervals ? interval(intervals[0]) : sets[0].map(shown).join(', ');
+  const told = intervals ? interval(intervals[0], target) : sets[0].map(shown).join(', ');
   return `${percent(level)} ${intervals ? 'interval' : 'set'}: ${told}`;
 }
 
@@ -71,31 +75,32 @@ function Level({ detail, level, choose }) {
 function Answer({ detail, answer, error, isOld }) {
   if (!answer) return error ? html`<p class="fault" role="alert">${error.message}</p>` : html`<${Loading} />`;
   const [prediction] = answer.predictions;
-  const values = answer.probabilities?.[0];
+  const values = hasChances(detail) && answer.probabilities?.[0];
   const { targets } = detail;
   return html`${error && html`<p class="fault" role="alert">${error.message}</p>`}
     <div class=${error || isOld ? 'stale' : ''}>${targets ? html`<table class="table"><thead><tr><th scope="col">Target</th><th scope="col" class="right">Value</th>
         ${answer.intervals && html`<th scope="col" class="right">${percent(answer.level)} interval</th>`}</tr></thead>
-      <tbody>${named(targets, prediction).map(([name, value], at) => html`<tr><th scope="row">${name}</th><td class="right">${value}</td>
-        ${answer.intervals && html`<td class="right">${interval(answer.intervals[0][at])}</td>`}</tr>`)}</tbody></table>
+      <tbody>${named(detail, prediction).map(([name, value], at) => html`<tr><th scope="row">${name}</th><td class="right">${value}</td>
+        ${answer.intervals && html`<td class="right">${interval(answer.intervals[0][at], detail.target.targets[at])}</td>`}</tr>`)}</tbody></table>
       ${targets.length > SHOWN_TARGETS && html`<p class="muted">The first ${SHOWN_TARGETS} of ${targets.length} targets.</p>`}`
-    : html`<p class="prediction">${detail.classes ? shown(prediction) : number(prediction, 6)}${' '}
+    : html`<p class="prediction">${detail.classes ? shown(prediction) : resolved(prediction, detail.target.std)}${' '}
       <span class="muted">${detail.target.name}</span></p>`}
-    ${covering(answer) && html`<p>${covering(answer)}</p>`}
+    ${covering(detail, answer) && html`<p>${covering(detail, answer)}</p>`}
     ${values && html`<${Probabilities} classes=${detail.classes} values=${values} predicted=${prediction} />`}
     <p class="muted">${answer.model}@${answer.version}, ${number(answer.took, 2)} ms with the way there and back</p></div>`;
 }
 
 const isOld = (of, ...asked) => asked.some((part, at) => of?.[at] !== part);
 
-function Reasons({ reasons, error, isOld }) {
+function Reasons({ detail, reasons, error, isOld }) {
   if (error && (error.status !== 422 || !reasons)) return html`<p class="muted">${error.message}</p>`;
   if (!reasons) return html`<${Loading} />`;
   const [{ output, value, base, reasons: found, kind }] = reasons.explanations;
   const named = output !== undefined && output !== null;
+  const told = (share) => resolved(share, reasons.scale === 'value' ? targetOf(detail, output).std : 0, 3);
   const against = { typical: 'a typical row', rows: 'rows of training', centre: 'the middle of the columns' }[reasons.background] ?? 'the background';
   return html`<div class=${isOld ? 'stale' : ''}><p class="muted">${reasons.scale === 'value' ? 'Value' : 'Probability'}${named ? ` of ${shown(output)}` : ''}:${' '}
-      ${number(base, 3)} for ${against}, ${number(value, 3)} for this one${kind === 'sampled' ? ', sampled' : ''}.</p>
+      ${told(base)} for ${against}, ${told(value)} for this one${kind === 'sampled' ? ', sampled' : ''}.</p>
     <${Contributions} reasons=${found} /></div>`;
 }
 
@@ -194,8 +199,8 @@ function Trial({ model, detail }) {
     const timer = setTimeout(() => {
       if (!state.answer || state.answerError) return;
       const [prediction] = state.answer.predictions;
-      const values = state.answer.probabilities?.[0];
-      say([targets ? named(targets, prediction).map((pair) => pair.join(' ')).join(', ') : shown(prediction), values && chance(Math.max(...values)), covering(state.answer)].filter(Boolean).join(', '));
+      const values = hasChances(detail) && state.answer.probabilities?.[0];
+      say([targets ? named(detail, prediction).map((pair) => pair.join(' ')).join(', ') : shown(prediction), values && chance(Math.max(...values)), covering(detail, state.answer)].filter(Boolean).join(', '));
     }, 2 * SETTLED);
     return () => clearTimeout(timer);
   }, [state.answer]);
@@ -211,7 +216,7 @@ function Trial({ model, detail }) {
       <section class="card" aria-labelledby="reasons" style=${room(detail.columns.length, 10)}><div class="row spread"><h2 id="reasons">Reasons</h2>
         ${targets && html`<div class="field inline"><label for="target">Target</label><select id="target" value=${target} onChange=${(event) => setTarget(event.target.value)}>
           ${targets.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></div>`}</div>
-        <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${isOld(state.reasonsOf, row, target)} /></section></div></div>
+        <${Reasons} detail=${detail} reasons=${state.reasons} error=${state.reasonsError} isOld=${isOld(state.reasonsOf, row, target)} /></section></div></div>
     <${Code} model=${model} row=${row} columns=${detail.columns} level=${level} classes=${detail.classes} />
     <${Scoring} model=${model} version=${version} level=${level} classes=${detail.classes} scoring=${scoring} /></div>`;
 }
