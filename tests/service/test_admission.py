@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from service.batching.catalog import Catalog
 from service.batching.link import Loaded, WorkerPool
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
-from service.errors import ClientGone
+from service.errors import ClientGone, DeadlineExceeded
 from service.metrics import ModelMetrics
 from service.settings import Settings
 from service.step_queue import StepQueue
@@ -30,6 +31,10 @@ SCHEMA = Schema(columns=(NumericColumn(name="x", mean=0, std=1, minimum=-1, maxi
 class Call(Prediction):
     """A request whose client can hang up or cancel the call.
 
+    Args:
+        admission: admission of the process.
+        spent: part of its 30 seconds that has passed, in seconds.
+
     Attributes:
         errors: errors that ended the request.
         has_gone: True once the client has hung up.
@@ -38,8 +43,8 @@ class Call(Prediction):
     has_gone = False
     sticky = None
 
-    def __init__(self, admission: Admission) -> None:
-        super().__init__(admission, 0.0)
+    def __init__(self, admission: Admission, *, spent: float = 0.0) -> None:
+        super().__init__(admission, time.perf_counter() - spent)
         self.seconds = 30.0
         self.errors: list[Exception] = []
 
@@ -56,8 +61,8 @@ class Call(Prediction):
         self.errors.append(error)
 
 
-@pytest.mark.parametrize("way", ["cancelled", "hung up", "waits"])
-def test_a_request_whose_client_goes_while_its_model_is_loaded_is_not_continued(tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize("way", ["cancelled", "hung up", "waits", "late"])
+def test_a_request_that_ends_while_its_model_is_loaded_is_not_continued(tmp_path: Path, way: str) -> None:
     store = Store(tmp_path / "store")
     for seed in range(2):
         store.publish("a", make_checkpoint(SCHEMA, 2, seed=seed))
@@ -83,16 +88,18 @@ def test_a_request_whose_client_goes_while_its_model_is_loaded_is_not_continued(
         batcher = Batcher(pool, max_batch_rows=8, max_queue_rows=100, on_resent=lambda: None)
         metrics: Any = SimpleNamespace(unrouted=None)
         admission = Admission(catalog, batcher, StepQueue(loop), metrics, None, Settings())
-        call = Call(admission)
+        call = Call(admission, spent=29.9 if way == "late" else 0.0)
         admission.load_first(call, "a@1", continued.append)
         await asyncio.sleep(0.01)
         if way == "cancelled":
             call.fail(ClientGone("the client has cancelled the call."))
         call.has_gone = way == "hung up"
-        go.set()
-        await asyncio.gather(*admission._loading)
+        if way != "late":  # the load of a late request takes longer than the tenth of a second that is left to it
+            go.set()
+        await asyncio.wait_for(asyncio.gather(*admission._loading), 15)  # half of the whole time of a request
         return call
 
     call = asyncio.run(run())
     assert [version.version for version in continued] == ([1] if way == "waits" else [])
-    assert [type(error) for error in call.errors] == ([] if way == "waits" else [ClientGone])
+    expected = {"waits": [], "late": [DeadlineExceeded]}.get(way, [ClientGone])
+    assert [type(error) for error in call.errors] == expected
