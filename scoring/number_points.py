@@ -34,7 +34,7 @@ def doubtful_cells(seen: PointsSeen, batch: pa.RecordBatch, names: Sequence[str]
 
 
 def with_readings(faults: Sequence[Fault], batch: pa.RecordBatch, doubtful: Doubtful) -> list[Fault]:
-    """Returns faults, with both readings in the messages of numbers that have two.
+    """Returns the faults, and tells both readings of a number that has two.
 
     Args:
         faults: faults of the batch's rows.

@@ -214,7 +214,7 @@ def _column_of_names(codes: NDArray[np.int32], written: list[str | None]) -> Dic
 
 
 def in_order(names: set[str]) -> tuple[str, ...]:
-    """Returns the names sorted; by value if all are whole numbers, so that 2 comes before 10."""
+    """Returns sorted names. If all are whole numbers, they are sorted by value, so that 2 comes before 10."""
     # Python refuses to read whole numbers of more than 4,300 digits.
     if all(len(name) <= _MAX_DIGITS and name.removeprefix("-").isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))

@@ -267,7 +267,13 @@ def _seconds_of(answer: Callable[[], object]) -> float:
 
 
 def _advised(model: FittedModel, differences: tuple[Difference, ...], library: str | None) -> tuple[str, str | None]:
-    """Returns the advice and the preferred model; `library` is that of the trees, None if there is only one."""
+    """Returns a sentence on which model to use, and the name of that model.
+
+    Args:
+        model: model to compare with.
+        differences: differences between the model and the baselines.
+        library: library of the trees, for the sentence; None if there is only one.
+    """
     rows = len(model.split.test)
     if model.checkpoint.training.get("engine") == "linear":  # one of the baselines itself: only the trees are compared
         return advice_for_linear(differences, rows=rows, library=library)

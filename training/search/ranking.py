@@ -62,7 +62,7 @@ def settings_for(settings: Mapping[str, Any], metric: str | None) -> dict[str, A
 
 
 def ranking_figure(table: TrainingTable, config: TrainConfig, metric: str | None = None) -> MetricFigure:
-    """Returns the figure that ranks: that of the metric which the runs are for, else log loss or RMSE.
+    """Returns the figure that ranks networks: that of the metric which the runs are for, else log loss or RMSE.
 
     Args:
         table: table of the search.
@@ -91,7 +91,7 @@ def ranking_figure(table: TrainingTable, config: TrainConfig, metric: str | None
 
 
 def trial_figure(table: TrainingTable, config: TrainConfig, metric: str | None = None) -> MetricFigure:
-    """Returns the figure that ranks trials: that of `ranking_figure`, but balanced accuracy for balanced classes.
+    """Returns the figure that ranks trials, which is balanced accuracy for balanced classes.
 
     Balanced classes shift the probabilities on purpose, so that the log loss of the table's rows is no aim of them. The
     arguments are those of `ranking_figure`.

@@ -36,8 +36,7 @@ def ranking_value(model: FittedModel, figure: MetricFigure) -> float:
         return _of_classes(figure, answers, truth, weight)
     if figure == "r2":
         return _explained(answers, truth.reshape(len(truth), -1), weight)
-    losses = _losses(model, figure, answers, truth)
-    mean = float(np.average(losses if losses.ndim == 1 else losses.mean(axis=1), weights=weight))
+    mean = float(np.average(row_losses(model, figure, answers, truth), weights=weight))
     return math.sqrt(mean) if figure == "rmse" else mean
 
 
@@ -66,10 +65,26 @@ def _of_classes(
     raise KeyError(figure)
 
 
+def row_losses(
+    model: FittedModel, figure: MetricFigure, answers: NDArray[np.float64], truth: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Returns the loss of each row, `(rows,)`, whose mean is a figure of values; for RMSE the squared error.
+
+    The loss of a row with several targets is the mean over its targets.
+
+    Args:
+        model: model of the trial.
+        figure: figure that ranks the trials.
+        answers: `(rows, targets)` answers.
+        truth: `(rows,)` true values, or `(rows, targets)` of several targets.
+    """
+    losses = _losses(model, figure, answers, truth)
+    return losses if losses.ndim == 1 else losses.mean(axis=1)
+
+
 def _losses(
     model: FittedModel, figure: MetricFigure, answers: NDArray[np.float64], truth: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Returns the loss of each row, `(rows,)`, or of each answer of several targets, `(rows, targets)`."""
     values = model.checkpoint.schema.values
     if figure in DEVIANCES:
         return DEVIANCES[figure](answers if truth.ndim == 2 else answers[:, 0], truth)

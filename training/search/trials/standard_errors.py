@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from training.data.preprocessing import encode
 from training.fitted_model import FittedModel
-from training.metrics import DEVIANCES, MetricFigure, pinball_losses
+from training.metrics import MetricFigure
+from training.search.trials.ranking_value import row_losses
 
 
 def standard_error(model: FittedModel, figure: MetricFigure) -> float | None:
@@ -38,24 +39,11 @@ def standard_error(model: FittedModel, figure: MetricFigure) -> float | None:
     if figure == "log_loss":
         of_truth = answers[np.arange(len(rows)), truth]
         return _of_mean(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)))
-    if figure in DEVIANCES:
-        return _of_mean(_of_rows(DEVIANCES[figure](answers if truth.ndim == 2 else answers[:, 0], truth)))
-    values = checkpoint.schema.values
-    is_one = len(values) == 1
-    # Several targets: (rows, targets) errors in standard deviations of each, as the figures are.
-    errors = truth - answers[:, 0] if is_one else (truth - answers) / np.array([target.std for target in values])
-    if figure == "mae":
-        return _of_mean(_of_rows(np.abs(errors)))
-    if figure == "pinball_loss":
-        return _of_mean(_of_rows(pinball_losses(errors, float(checkpoint.training["quantile"]))))
-    squares = _of_rows(np.square(errors))
-    rmse = math.sqrt(float(squares.mean()))
-    return _of_mean(squares) / (2 * rmse) if rmse > 0 else 0.0
-
-
-def _of_rows(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the loss of each row, `(rows,)`: of several targets, `(rows, targets)`, their mean."""
-    return losses if losses.ndim == 1 else losses.mean(axis=1)
+    losses = row_losses(model, figure, answers, truth)
+    if figure != "rmse":
+        return _of_mean(losses)
+    rmse = math.sqrt(float(losses.mean()))
+    return _of_mean(losses) / (2 * rmse) if rmse > 0 else 0.0
 
 
 def _of_mean(values: NDArray[np.float64]) -> float:
