@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import sqlite3
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import optuna
 import pytest
 from machine_searches import OPTIONS, check_sound, counted, frozen_in_a_trial, lost, members, trials_of
-from optuna.storages import JournalStorage
+from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from sqlalchemy import event
 
 from models.checkpoint import load_checkpoint
 from models.errors import ConfigError
@@ -329,6 +331,28 @@ def test_a_storage_that_comes_back_in_time_costs_a_line(monkeypatch):
     errors[:] = [PermissionError(13, "Permission denied")]
     with pytest.raises(SearchError, match="Permission denied"):
         Patience("journal:/x", **how)(call)
+
+
+def test_a_database_that_goes_during_a_query_is_asked_again(tmp_path):
+    storage = RDBStorage(f"sqlite:///{tmp_path}/trials.db")
+    study = optuna.create_study(storage=storage)
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    outages = ["the server closed the connection"]
+
+    @event.listens_for(storage.engine, "do_execute")
+    def fail(cursor, statement, parameters, context):
+        if outages and " trials" in statement:
+            raise sqlite3.OperationalError(outages.pop())
+
+    @event.listens_for(storage.engine, "handle_error")
+    def cut(context):
+        context.is_disconnect = True
+
+    lines = []
+    patience = Patience("the database", tell=lines.append, sleep=lambda _: None)
+    assert [trial.value for trial in patience(lambda: storage.get_all_trials(study._study_id))] == [1.0]
+    assert not outages
+    assert lines[-1] == "the database answers again."
 
 
 # --- a worker's session ---------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from sqlalchemy.exc import (
     InterfaceError,
     NoSuchModuleError,
     OperationalError,
+    PendingRollbackError,
     ProgrammingError,
     SQLAlchemyError,
 )
@@ -144,7 +145,9 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return not isinstance(error, PermissionError | IsADirectoryError | NotADirectoryError | FileNotFoundError)
     is_dropped = isinstance(error, DBAPIError) and error.connection_invalidated
-    return is_dropped or isinstance(error, OperationalError | InterfaceError)
+    # Optuna asks again in the same transaction if a large query fails, and rolls back when that fails too. The second
+    # error says only that the first one cut the connection.
+    return is_dropped or isinstance(error, OperationalError | InterfaceError | PendingRollbackError)
 
 
 def _reason(error: BaseException) -> str:
