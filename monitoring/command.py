@@ -11,6 +11,9 @@ from pathlib import Path
 
 from models.errors import AxonError, DataError
 from monitoring.command_table import COMMANDS
+from training.commands.table import add_text, reading_of, text_format_of
+from training.data.text_format import TextFormat
+from training.data.text_reading import TextReading
 
 _EXIT_REFUSED, _EXIT_INTERRUPTED = 2, 130
 _BYS = ("hour", "day", "week", "month", "all")
@@ -22,7 +25,7 @@ reports how good the answers were: quality and calibration over time, drift sinc
 FILE is CSV (packed or not) or Parquet. Its column request_id has the X-Request-ID of each request, and its column row
 the number of the row in the request, from 0; without a column row, requests have one row each. The labels are in the
 column with the name of the model's target, else in `label`, `truth` or `target`, else in the only other column; --label
-names another one.
+names another one. Numbers are read with the marks of the training table unless --decimal or --thousands says otherwise.
 """
 _MONITOR_EPILOG = """\
 examples:
@@ -109,6 +112,7 @@ def _monitor_options(parser: argparse.ArgumentParser, environment: Mapping[str, 
     parser.add_argument("--label", metavar="COLUMN", help="the column of the labels (default: the target's name)")
     parser.add_argument("--target", metavar="NAME", help="of several targets, the one whose labels these are")
     parser.add_argument("--on", metavar="COLUMN", help="join by this input column instead of the request id")
+    add_text(parser.add_argument_group("how the file of labels is written"))
 
 
 def _replay_options(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
@@ -133,14 +137,26 @@ def _monitor(arguments: argparse.Namespace) -> int:
     from monitoring.monitor_sections import monitor_lines, monitor_page
     from monitoring.selection import Selection, parse_model
 
+    text_format, reading = text_format_of(arguments), reading_of(arguments)
     about_labels = (arguments.label, arguments.on, arguments.target)
-    if arguments.labels is None and any(option is not None for option in about_labels):
-        raise DataError("--target, --label and --on are about the file of labels: name the file with --labels.")
+    is_described = text_format != TextFormat() or reading != TextReading()
+    if arguments.labels is None and (is_described or any(option is not None for option in about_labels)):
+        raise DataError(
+            "--target, --label, --on and the options on how the file is written are about the file of labels: name the "
+            "file with --labels."
+        )
     name, version = parse_model(arguments.model)
     selection = Selection(
         folder=arguments.log, model=name, version=version, since=arguments.since, until=arguments.until
     )
-    source = LabelSource(path=arguments.labels, column=arguments.label, on=arguments.on, target=arguments.target)
+    source = LabelSource(
+        path=arguments.labels,
+        column=arguments.label,
+        on=arguments.on,
+        target=arguments.target,
+        text_format=text_format,
+        reading=reading,
+    )
     report = monitor(selection, source, store=arguments.store, by=arguments.by)
     sys.stdout.write("".join(f"{line}\n" for line in monitor_lines(report)))
     _write(arguments.out, lambda: monitor_page(report))

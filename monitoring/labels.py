@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from models.columns.cell_text import NoCategory, category_of, decimal_text
@@ -23,6 +23,11 @@ from models.errors import DataError
 from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion
 from monitoring.number_keys import NumberKeys
+from training.data.number_texts import Marks
+from training.data.raw_column import RawColumn
+from training.data.source import read_source
+from training.data.table import Table
+from training.data.text_format import TextFormat
 
 REQUEST_ID, ROW = "request_id", "row"
 _LABEL_NAMES = ("label", "truth", "target")
@@ -41,10 +46,13 @@ class Labels:
         path: path of the file.
         column: name of the column of labels.
         on: name of the input column by which rows are joined; None for the request id and the row.
-        by_key: label as text, and its line in the file, by key.
+        by_key: label, which is the text of a class or a value, and its row in the file, by key.
+        locate: function from a row of the file to its place in words.
+        marks: decimal and thousands marks of the keys; None if their texts have two readings.
         missing: number of lines without a label.
         repeated: number of lines that repeat an earlier line.
         has_rows: True if the file has a column of row numbers.
+        notes: sentences on how the cells of the file were read.
         used: keys that some logged row has.
         foreign: texts that are no class of the model, by number of rows.
     """
@@ -52,10 +60,13 @@ class Labels:
     path: Path
     column: str
     on: str | None
-    by_key: dict[Key, tuple[str, int]]
+    by_key: dict[Key, tuple[str | float, int]]
+    locate: Callable[[int], str]
+    marks: Marks | None
     missing: int = 0
     repeated: int = 0
     has_rows: bool = False
+    notes: tuple[str, ...] = ()
     used: set[Key] = field(default_factory=set)
     foreign: dict[str, int] = field(default_factory=dict)
     _numbers: dict[NumericColumn, NumberKeys] = field(default_factory=dict)
@@ -64,7 +75,7 @@ class Labels:
         """Returns the label of each row: `(rows,)` class indices, -1 without a label; or values, NaN without one.
 
         Raises:
-            DataError: A label is no number, the column of the join is not logged, or a row of a request has no number.
+            DataError: the column of the join is not logged, or a row of a request has no number.
         """
         version = rows.version
         found = [self.by_key.get(key) if key is not None else None for key in self._keys(rows)]
@@ -73,11 +84,12 @@ class Labels:
             truth = np.full(len(rows), _NO_LABEL, dtype=np.int64)
             for at, label in enumerate(found):
                 if label is not None:
-                    truth[at] = classes.get(label[0], _NO_LABEL)
+                    text = str(label[0])
+                    truth[at] = classes.get(text, _NO_LABEL)
                     if truth[at] < 0:
-                        self.foreign[label[0]] = self.foreign.get(label[0], 0) + 1
+                        self.foreign[text] = self.foreign.get(text, 0) + 1
             return truth
-        return np.array([math.nan if label is None else self._number(*label) for label in found])
+        return np.array([math.nan if label is None else label[0] for label in found], dtype=np.float64)
 
     def _keys(self, rows: LoggedRows) -> list[Key | None]:
         if self.on is not None:
@@ -124,31 +136,35 @@ class Labels:
     def _numbers_of(self, column: NumericColumn) -> NumberKeys:
         # Versions of a model differ in their origins.
         if column not in self._numbers:
+            if self.marks is None:
+                raise DataError(
+                    f"{self.path}: the numbers in column {self.on!r} can be read in two ways, with a decimal dot or a "
+                    "decimal comma: say which one it is (--decimal)."
+                )
             texts = [key for key in self.by_key if isinstance(key, str)]
-            self._numbers[column] = NumberKeys(column, texts, self.path)
+            self._numbers[column] = NumberKeys(column, texts, self.path, marks=self.marks)
         return self._numbers[column]
 
     def _one_label(self, keys: list[str]) -> str | None:
         """Returns the key of several spellings of one number, such as `7` and `007`."""
         if len(keys) > 1:
-            first, line = self.by_key[keys[0]]
-            for label, other in (self.by_key[key] for key in keys[1:]):
-                if label != first:
-                    raise DataError(
-                        f"{self.path}: {self.on} {keys[0]!r} has two labels: {first!r} (line {line}) and {label!r} "
-                        f"(line {other})."
-                    )
+            first = self.by_key[keys[0]]
+            for other in (self.by_key[key] for key in keys[1:]):
+                if other[0] != first[0]:
+                    raise self.two_labels(f"{self.on} {keys[0]!r}", first, other)
             self.used.update(keys)
         return keys[0] if keys else None
 
-    def _number(self, text: str, line: int) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise DataError(f"{self.path}, line {line}: {text!r} in column {self.column!r} is not a number.")
-        return number
+    def two_labels(self, what: str, first: tuple[str | float, int], other: tuple[str | float, int]) -> DataError:
+        """Returns the error for a key with two different labels.
+
+        Args:
+            what: key in words.
+            first: label and row of the first line.
+            other: label and row of the line that differs.
+        """
+        one, two = (f"{label!r} at {self.locate(row)}" for label, row in (first, other))
+        return DataError(f"{self.path}: {what} has two labels: {one} and {two}.")
 
     def check_classes(self, version: LoggedVersion) -> None:
         """Refuses labels if none is a class of the model.
@@ -166,7 +182,7 @@ class Labels:
 
     def remarks(self) -> list[str]:
         """Returns sentences on what was not joined."""
-        found = []
+        found = list(self.notes)
         if unused := len(self.by_key) - len(self.used):
             found.append(f"{unused:,} of {len(self.by_key):,} labels belong to no row of the log.")
         if self.foreign:
@@ -179,21 +195,40 @@ class Labels:
         return found
 
 
-def read_labels(path: Path, *, target: str, column: str | None = None, on: str | None = None) -> Labels:
-    """Reads a table of labels: CSV (packed or not) or Parquet.
+def read_label_table(path: Path, text_format: TextFormat | None = None) -> Table:
+    """Reads a table of labels, as a table to train with is read.
 
     Args:
+        path: path of the file: CSV (packed or not) or Parquet.
+        text_format: the user's description of a CSV file.
+
+    Raises:
+        DataError: the file cannot be read as a table.
+    """
+    try:
+        return read_source(path, text_format=text_format)
+    except DataError as error:
+        raise DataError(f"{path} is no table of labels: {error}") from error
+
+
+def read_labels(
+    table: Table, path: Path, *, target: str, is_of_values: bool, column: str | None = None, on: str | None = None
+) -> Labels:
+    """Reads the labels of a table.
+
+    Args:
+        table: table of `read_label_table`, with the marks of its numbers or the notation of the training table.
         path: path of the file.
         target: name of the model's target, under which the labels are looked for.
+        is_of_values: True if the labels are numbers, False if they are classes.
         column: name of the column of labels; None to find it.
         on: name of an input column by which rows are joined; None for the request id.
 
     Raises:
-        DataError: The file cannot be read, lacks a column, or has two different labels for one row.
+        DataError: the file lacks a column, has a value that is no number, or two different labels for one row.
     """
-    frame = _read(path)
-    names = list(frame.columns)
-    columns = listed([str(name) for name in names])
+    names = list(table.columns)
+    columns = listed(names)
     key = REQUEST_ID if on is None else on
     if key not in names:
         raise DataError(f"{path} has no column {key!r} to join by; its columns are {columns}.")
@@ -205,47 +240,58 @@ def read_labels(path: Path, *, target: str, column: str | None = None, on: str |
         column = wanted[0] if wanted else others[0]
     elif column not in names:
         raise DataError(f"{path} has no column {column!r}; its columns are {columns}.")
-    labels = Labels(path=path, column=column, on=on, by_key={}, has_rows=on is None and ROW in names)
-    keys = [_text(cell) for cell in frame[key].tolist()]
-    rows = _row_numbers(path, frame[ROW].tolist()) if labels.has_rows else [0] * len(keys)
-    # The first line of a CSV file has the names.
-    for line, (one, row, cell) in enumerate(zip(keys, rows, frame[column].tolist(), strict=True), start=2):
-        label = _text(cell)
+    notes = list(table.notes)
+    cells = _values(table, column, target, notes) if is_of_values else _texts(table, column)
+    labels = Labels(
+        path=path,
+        column=column,
+        on=on,
+        by_key={},
+        locate=table.locate,
+        marks=table.decision(key).marks,
+        has_rows=on is None and ROW in names,
+        notes=tuple(notes),
+    )
+    keys = _texts(table, key)
+    rows = _row_numbers(path, table) if labels.has_rows else [0] * len(keys)
+    for at, (one, row, label) in enumerate(zip(keys, rows, cells, strict=True)):
         if one is None or label is None:
             labels.missing += 1
             continue
         place: Key = one if on is not None else (one, row)
-        known = labels.by_key.setdefault(place, (label, line))
-        if known[1] != line:
+        known = labels.by_key.setdefault(place, (label, at))
+        if known[1] != at:
             if known[0] != label:
                 what = f"{on} {one!r}" if on is not None else f"request {one!r}, row {row},"
-                raise DataError(
-                    f"{path}: {what} has two labels: {known[0]!r} (line {known[1]}) and {label!r} (line {line})."
-                )
+                raise labels.two_labels(what, known, (label, at))
             labels.repeated += 1
     if not labels.by_key:
         raise DataError(f"{path} has no label in column {column!r}.")
     return labels
 
 
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        separator = "\t" if ".tsv" in path.suffixes else ","
-        return pd.read_csv(path, dtype=str, keep_default_na=False, sep=separator, skipinitialspace=True)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise DataError(f"{path} is no table of labels (CSV or Parquet): {error}") from None
+def _texts(table: Table, name: str) -> list[str | None]:
+    return [_text(cell) for cell in table.with_texts(name).to_pylist()]
+
+
+def _values(table: Table, name: str, target: str, notes: list[str]) -> list[float | None]:
+    """Reads labels that are numbers, with the marks and the unit of the target in training."""
+    if table.precedent is not None and name != target:
+        notations = {**table.precedent.notations, name: table.precedent.of(target)}
+        table = replace(table, precedent=replace(table.precedent, notations=notations))
+    column = RawColumn(table, name, "target")
+    numbers = column.numbers(forced=True, remedy="leave the row out")
+    if numbers is None:
+        raise DataError(f"{column.called} holds no numbers.")
+    column.check_range(numbers)
+    notes += column.notes()
+    return [None if math.isnan(number) else number for number in numbers.tolist()]
 
 
 def _text(cell: Any) -> str | None:
     """Returns a cell as text, in the spelling of the model's categories; None for a missing cell."""
-    if cell is None or cell is pd.NaT or cell is pd.NA:
+    if cell is None:
         return None
-    if isinstance(cell, np.generic):
-        cell = cell.item()
     if isinstance(cell, datetime):
         return moment_text(cell)
     if isinstance(cell, Decimal):
@@ -256,13 +302,12 @@ def _text(cell: Any) -> str | None:
         return str(cell)
 
 
-def _row_numbers(path: Path, cells: list[Any]) -> list[int]:
+def _row_numbers(path: Path, table: Table) -> list[int]:
     found = []
-    for line, cell in enumerate(cells, start=2):
-        text = _text(cell)
+    for at, text in enumerate(_texts(table, ROW)):
         if text is None or not text.isdecimal():
             raise DataError(
-                f"{path}, line {line}: {text!r} in column {ROW!r} is no number of a row, which count from 0."
+                f"{path}, {table.locate(at)}: {text!r} in column {ROW!r} is no number of a row, which count from 0."
             )
         found.append(int(text))
     return found

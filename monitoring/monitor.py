@@ -18,10 +18,12 @@ from models.model_store import ModelStore
 from models.network.config import Output
 from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion
-from monitoring.labels import Labels, read_labels
+from monitoring.labels import Labels, read_label_table, read_labels
 from monitoring.periods import By, starts_of
 from monitoring.selection import Selection
-from monitoring.training_facts import TrainingFacts, training_facts
+from monitoring.training_facts import TrainingFacts, training_facts, training_notation
+from training.data.text_format import TextFormat
+from training.data.text_reading import TextReading, read_as
 from training.metrics import Metrics, evaluate
 
 
@@ -35,12 +37,37 @@ class LabelSource:
         on: input column to join by; None for the request id.
         target: name of the one of several targets whose labels these are; None for a model with one target, and if the
             column has the name of a target.
+        text_format: the user's description of a CSV file.
+        reading: the user's choices of how its texts are read.
     """
 
     path: Path | None = None
     column: str | None = None
     on: str | None = None
     target: str | None = None
+    text_format: TextFormat = field(default_factory=TextFormat)
+    reading: TextReading = field(default_factory=TextReading)
+
+    def read(self, path: Path, version: LoggedVersion, *, store: ModelStore | Path | str) -> Labels:
+        """Reads the labels of a file, whose numbers are read as those of the training table unless the user says how.
+
+        Args:
+            path: path of the file.
+            version: version whose target the labels are of.
+            store: store, path of its folder, or URL of a bucket, which knows how the training table wrote numbers.
+
+        Raises:
+            DataError: The file cannot be used; the message says why.
+        """
+        table = read_as(read_label_table(path, self.text_format), self.reading, training_notation(store, version))
+        return read_labels(
+            table,
+            path,
+            target=version.target.names[self.place_in(version) or 0],
+            is_of_values=not version.labels,
+            column=self.column,
+            on=self.on,
+        )
 
     def place_in(self, version: LoggedVersion) -> int | None:
         """Returns the place of the labels' target among several; None for one target, and without labels.
@@ -210,12 +237,13 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
     for rows in selection.rows():
         version = rows.version
         if labels is None and source.path is not None:
-            place = source.place_in(version)
-            targets = version.target.names
-            name = targets[place or 0]
-            labels = read_labels(source.path, target=name, column=source.column, on=source.on)
-            if place is not None:
-                remarks.append(f"The labels and the metrics are those of {name!r}, one of {listed(targets)}.")
+            labels = source.read(source.path, version, store=store)
+            if (place := source.place_in(version)) is not None:
+                names_of_targets = version.target.names
+                remarks.append(
+                    f"The labels and the metrics are those of {names_of_targets[place]!r}, one of "
+                    f"{listed(names_of_targets)}."
+                )
         truth = _no_labels(rows) if labels is None else labels.of(rows)
         is_whole = np.array([members is None for members in rows.members], dtype=np.bool_)
         if not is_whole.all():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.columns.column import FLOAT32_LIMIT, NumericColumn
 from models.errors import DataError
+from training.data.number_texts import Marks, numbers_in
 
 _MOST_DECIMALS = 20
 _DIGITS = 80  # of the largest float32, with these decimals
@@ -26,12 +28,14 @@ class NumberKeys:
         column: logged column.
         texts: keys of the labels, as texts. Texts that are no number belong to no row.
         path: path of the file of labels, for messages.
+        marks: decimal and thousands marks of the keys.
     """
 
-    def __init__(self, column: NumericColumn, texts: Iterable[str], path: Path) -> None:
+    def __init__(self, column: NumericColumn, texts: Sequence[str], path: Path, *, marks: Marks) -> None:
         self._column = column
         self._path = path
-        numbers = {text: number for text in texts if (number := _number(text)) is not None}
+        written = _with_dots(texts, marks)
+        numbers = {text: number for text, dots in written.items() if (number := _number(dots)) is not None}
         logged = self._logged(numbers.values())
         step = _step(list(numbers.values()), logged)
         with localcontext(prec=_DIGITS):
@@ -77,6 +81,16 @@ class NumberKeys:
             shifted[~(np.abs(shifted) < FLOAT32_LIMIT)] = np.nan
             forms: list[float] = (shifted.astype(np.float32).astype(np.float64) + origin).tolist()
         return forms
+
+
+def _with_dots(texts: Sequence[str], marks: Marks) -> dict[str, str]:
+    """Returns each text that is a number with these marks, with a decimal dot and no other mark."""
+    is_number = numbers_in(pa.array(texts, pa.string()), marks)[1].tolist()
+    return {
+        text: (text.replace(marks.thousands, "") if marks.thousands else text).replace(marks.decimal, ".")
+        for text, is_one in zip(texts, is_number, strict=True)
+        if is_one
+    }
 
 
 def _number(text: str) -> Decimal | None:

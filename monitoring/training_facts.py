@@ -22,6 +22,8 @@ from models.open_store import open_store
 from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion
 from models.signing import trusted
+from training import predictions
+from training.data.notation import Precedent
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,24 @@ def training_facts(
     part = Distributions(rows=distributions.rows, columns=tuple(kept), predictions=distributions.predictions)
     schema = Schema(columns=version.columns, target=version.target)
     return TrainingFacts(RowEncoder(schema), part, RowCounter(schema, part), _test_metrics(header, target)), None
+
+
+def training_notation(store: ModelStore | Path | str, version: LoggedVersion) -> Precedent | None:
+    """Returns how the training table of a version wrote numbers; None if the store does not know.
+
+    Args:
+        store: store, path of its folder, or URL of a bucket.
+        version: version of the log.
+
+    Raises:
+        DataError: the checkpoint says it in a way that this version of Axon does not read.
+    """
+    try:
+        header = trusted(open_store(store).resolve(str(version))).read_header()
+    except (AxonError, OSError):
+        return None
+    data = header.get("data") if header["digest"] == version.digest else None
+    return predictions.training_notation(data) if isinstance(data, Mapping) else None
 
 
 def _test_metrics(header: Mapping[str, Any], target: str | None) -> dict[str, float]:

@@ -57,8 +57,10 @@ def data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dic
         "examples_kind": table.choices.examples,
     }
     if table.notations is not None:
-        of_features = {name: table.notations[name] for name in table.features if name in table.notations}
-        section["numbers"] = notation_section(of_features)
+        names = (*table.features, *table.target_names)
+        section["numbers"] = notation_section(
+            {name: table.notations[name] for name in names if name in table.notations}
+        )
     return section | {"background": _background(table, split)} if table.choices.background == "rows" else section
 
 

@@ -74,7 +74,7 @@ def test_two_spellings_of_a_number_are_one_row(tmp_path: Path) -> None:
     assert joined(tmp_path, [7, 8], labels) == [1, 0]
     assert report(tmp_path, tmp_path / "labels.parquet").remarks[-1] == "1 of 4 labels belong to no row of the log."
     labels["left"] = ["yes", "no", "no", "no"]
-    with pytest.raises(DataError, match=r"id '007' has two labels: 'yes' \(line 2\) and 'no' \(line 5\)"):
+    with pytest.raises(DataError, match=r"id '007' has two labels: 'yes' at row 0 .* and 'no' at row 3"):
         joined(tmp_path, [7], labels)
 
 
@@ -100,3 +100,13 @@ def test_typed_days_and_decimals_join_the_rows_of_the_same_cells(tmp_path: Path)
     labels = pd.DataFrame({"id": prices, "left": ["yes", "no", "yes"]})
     column = CategoricalColumn(name="id", categories=("0", "0.00000010", "7"))
     assert joined(tmp_path / "prices", ["0", "7", "0.00000010"], labels, column) == [0, 1, 1]
+
+
+def test_marks_of_the_file_are_those_of_its_keys(tmp_path: Path) -> None:
+    log_rows(tmp_path / "log", [1234.5, 1.2345, 7], [0, 0, 0])
+    path = tmp_path / "labels.csv"
+    path.write_text("id;left\n1.234,5;yes\n7;no\n")
+    assert truth_of(report(tmp_path, path)) == [1, 0]
+    path.write_text("id;left\n1.234;yes\n7;no\n")
+    with pytest.raises(DataError, match=r"numbers in column 'id' can be read in two ways.*--decimal"):
+        report(tmp_path, path)

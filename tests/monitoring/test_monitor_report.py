@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from logged_models import DAYS, LoggedModel, log_answers, write_labels
+from logged_models import DAYS, LoggedModel, log_answers, people, write_labels
 from sklearn import metrics as sk
 
 from axon.cli import main
@@ -16,6 +17,8 @@ from models.errors import DataError
 from models.prediction_log.conversion import convert_spools
 from monitoring.monitor import LabelSource, MonitorReport, monitor
 from monitoring.selection import Selection
+from training.data.text_reading import TextReading
+from training.fit import fit
 
 
 def report_on(model: LoggedModel, path: Path | None = None, **more: object) -> MonitorReport:
@@ -110,10 +113,11 @@ def test_labels_join_by_an_input_column(classes: LoggedModel, tmp_path: Path) ->
         (["request_id,a,b", "r1,yes,no"], "has no column 'left'; --label names the column of labels out of"),
         (["request_id,row,left", "other,0,yes"], "none of its 1 request ids is in the log"),
         (["request_id,row,left", "r1,0,maybe"], "no label in column 'left' is a class of people@1: it has 'maybe'"),
-        (["request_id,row,left", "r1,0,yes", "r1,0,no"], r"request 'r1', row 0, has two labels: 'yes' \(line 2\)"),
+        (["request_id,row,left", "r1,0,yes", "r1,0,no"], r"request 'r1', row 0, has two labels: 'yes' at line 2"),
         (["request_id,row,left", "r1,first,yes"], "line 2: 'first' in column 'row' is no number of a row"),
         (["request_id,left", "r1,yes"], "request 'r1' asked for several rows"),
-        (["request_id,row,left"], "has no label in column 'left'"),
+        (["request_id,row,left"], "is no table of labels"),
+        (["request_id,row,left", "r1,0,"], "has no label in column 'left'"),
         ([], "is no table of labels"),
     ],
 )
@@ -129,8 +133,37 @@ def test_labels_that_do_not_fit_are_refused_in_words(
 def test_values_that_are_no_numbers_are_refused(values: LoggedModel, tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("request_id,row,spent\nr1,0,12.5\nr1,1,a lot\n")
-    with pytest.raises(DataError, match="line 3: 'a lot' in column 'spent' is not a number"):
+    with pytest.raises(DataError, match=r"target 'spent' of bad\.csv: 'a lot' at line 3 is not a number"):
         report_on(values, path)
+
+
+GERMAN = "request_id;row;spent\nr1;0;8.180\nr1;1;9.020\n"
+
+
+def test_numbers_of_labels_are_read_as_in_training(tmp_path: Path) -> None:
+    frame = people(300, 0).drop(columns="left")
+    frame["spent"] = [f"{int(80 * spent):,}".replace(",", ".") for spent in frame["spent"]]  # 8.180 is 8180
+    frame.to_csv(tmp_path / "people.csv", sep=";", decimal=",", index=False)
+    trained = fit(tmp_path / "people.csv", target="spent", name="people", epochs=1, hidden_sizes=(4,))
+    trained.publish(tmp_path / "store")
+    model = log_answers(tmp_path, target="spent")
+    model.labels.write_text(GERMAN)
+    [version] = report_on(model, model.labels).versions
+    assert version.labelled is not None
+    assert version.labelled.truth.tolist() == [8180, 9020]
+
+
+def test_numbers_with_two_readings_are_refused(values: LoggedModel, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(GERMAN)
+    log, elsewhere = Selection(folder=values.log), tmp_path / "nowhere"
+    source = LabelSource(path=tmp_path / "labels.csv")
+    with pytest.raises(DataError, match=r"'8.180' at line 2 has two readings, 8.18 .* and 8180 .*--thousands"):
+        monitor(log, source, store=elsewhere, by="all")
+    for decimal, expected in ((".", [8.18, 9.02]), (",", [8180, 9020])):
+        said = replace(source, reading=TextReading(decimal=decimal))
+        [version] = monitor(log, said, store=elsewhere, by="all").versions
+        assert version.labelled is not None
+        assert version.labelled.truth.tolist() == expected
 
 
 def test_what_does_not_match_is_told(classes: LoggedModel, tmp_path: Path) -> None:
@@ -184,7 +217,7 @@ def test_refusals_of_the_command(classes: LoggedModel, capsys: pytest.CaptureFix
     assert main(["monitor", str(classes.root), "--store", str(classes.store)]) == 2
     assert "has no log of predictions: name the folder of AXON_PREDICTION_LOG" in capsys.readouterr().err
     assert main(["monitor", str(classes.log), "--on", "age", "--store", str(classes.store)]) == 2
-    assert "--label and --on are about the file of labels" in capsys.readouterr().err
+    assert "are about the file of labels: name the file with --labels" in capsys.readouterr().err
     assert main(["monitor", str(classes.log), "--model", "people@best", "--store", str(classes.store)]) == 2
     assert "the log knows versions by number, such as people@3" in capsys.readouterr().err
     assert np.isfinite(classes.table["p1"]).all()

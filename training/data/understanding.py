@@ -85,6 +85,8 @@ def read_training_table(
     date_forms: dict[str, str] = {}
     notations: dict[str, Notation] = {}
     features = read_features([RawColumn(table, column) for column in names], choices, notes, date_forms, notations)
+    if classes is None:
+        notations |= {column.name: column.notation for column in target_columns if column.notation is not None}
     if not features:
         raise DataError(f"{table.source} has no column to learn from beside the {beside}: {' '.join(notes)}")
     if classes is None and task is None and len(targets) == 1:
@@ -117,8 +119,7 @@ def read_training_table(
     )
     if test is None:
         return read
-    others = [*roles.values(), *(target_columns if classes is None else [])]
-    notations |= {column.name: column.notation for column in others if column.notation is not None}
+    notations |= {column.name: column.notation for column in roles.values() if column.notation is not None}
     return _with_test_part(read, table, test, rare, Precedent(source=table.source, notations=notations))
 
 
