@@ -13,7 +13,7 @@ from benchmarks.perf_analyzer import PerfAnalyzer, Unavailable
 from benchmarks.virtual_environment import VirtualEnvironment
 
 # Packages that a handler needs in addition to the server's dependencies.
-_HANDLER_PACKAGES = ("numpy", "orjson", "uvloop", "httptools")
+_HANDLER_PACKAGES = ("numpy", "orjson", "msgspec", "uvloop", "httptools")
 PACKAGES = {
     "bentoml": ("bentoml==1.4.40",),
     "granian": ("granian==2.8.7", "onnx==1.23.2", "onnxruntime==1.31.1"),

@@ -101,6 +101,16 @@ def mosec(name: str = "mosec", *, workers: int = 1) -> Peer:
     )
 
 
+def _with_msgspec(peer: Peer) -> Peer:
+    """Returns a peer that reads and writes JSON by msgspec, as its users often do."""
+    return replace(
+        peer,
+        name=f"{peer.name}-msgspec",
+        settings=peer.settings.replace("orjson", "msgspec"),
+        environment={**peer.environment, "AXON_BENCH_JSON": "msgspec"},
+    )
+
+
 MOSEC = mosec()
 _RAY = Peer(
     "ray",
@@ -182,7 +192,9 @@ FIELD = {
     peer.name: (peer, environment)
     for peer, environment in (
         (MOSEC, "mosec"),
+        (_with_msgspec(MOSEC), "mosec"),
         (GRANIAN_TORCH, "granian"),
+        (_with_msgspec(GRANIAN_TORCH), "granian"),
         (_GRANIAN_ONNX, "granian"),
         (_GRANIAN_FIXED, "granian"),
         (_TORCHSERVE, "torchserve"),

@@ -3,9 +3,9 @@
 import os
 
 import numpy as np
-import orjson
 import torch
 
+from benchmarks.field.servers import json_codec
 from benchmarks.model import make_model
 
 HEADERS = [("content-type", "application/json")]
@@ -15,8 +15,8 @@ model = make_model(os.environ["AXON_BENCH_MODEL"])
 
 async def app(scope: object, protocol: object) -> None:
     """Answers one request."""
-    rows = np.array(orjson.loads(await protocol())["instances"], dtype=np.float32)
+    rows = np.array(json_codec.loads(await protocol())["instances"], dtype=np.float32)
     with torch.inference_mode():
         probabilities = model(torch.from_numpy(rows)).softmax(-1).numpy()
     answer = {"predictions": probabilities.argmax(-1), "probabilities": probabilities}
-    protocol.response_bytes(200, HEADERS, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
+    protocol.response_bytes(200, HEADERS, json_codec.dumps(answer))

@@ -1,16 +1,16 @@
 """mosec: worker processes behind a front in Rust, which batches the requests: `mosec_server.py --port PORT`.
 
-With msgspec a request with one row took 1.2 times the CPU time.
+With msgspec (`AXON_BENCH_JSON=msgspec`) a request with one row took 1.2 times the CPU time.
 """
 
 import itertools
 import os
 
 import numpy as np
-import orjson
 import torch
 from mosec import Server, Worker
 
+from benchmarks.field.servers import json_codec
 from benchmarks.model import make_model
 
 
@@ -24,11 +24,11 @@ class MLP(Worker):
 
     def deserialize(self, data: bytes) -> list[list[float]]:
         """Reads the body of one request."""
-        return orjson.loads(data)["instances"]
+        return json_codec.loads(data)["instances"]
 
     def serialize(self, data: dict) -> bytes:
         """Writes the body of one answer."""
-        return orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
+        return json_codec.dumps(data)
 
     @torch.inference_mode()
     def forward(self, data: list[list[list[float]]]) -> list[dict]:
