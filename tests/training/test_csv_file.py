@@ -77,6 +77,7 @@ def test_a_row_is_located_by_its_line_in_the_file_whatever_stands_above_it(write
         ("\n \n", "flowers.csv is empty."),
         (b"\xef\xbb\xbf", "flowers.csv is empty."),
         ("a,b\n", "flowers.csv has columns but no rows."),
+        ("a,b", "flowers.csv has columns but no rows."),
         (",\n1,\n", "the first line of flowers.csv names no column"),
         ("a,b,a\n1,2,3\n", "column 'a' stands twice in flowers.csv, as column 1 and column 3."),
         ("a,,b\n0,1,2\n", "column 2 of flowers.csv has no name"),

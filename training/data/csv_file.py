@@ -215,10 +215,14 @@ class _CsvFile:
 
     def _refusal(self, error: pa.ArrowInvalid, width: int) -> DataError:
         self.check_quotes()
+        records = 0
         for line, record in self.records():
+            records += 1
             if len(record) != width:
                 cells = "1 cell" if len(record) == 1 else f"{len(record)} cells"
                 hint = comment_hint(record[0])
                 return DataError(f"{self.path.name}: line {line} has {cells} where the first line has {width}{hint}.")
+        if records == 1:  # Arrow reads a single line only if a line end follows
+            return DataError(f"{self.path.name} has columns but no rows.")
         reason = " ".join(str(error).split())[:200].rstrip(".")
         return DataError(f"{self.path.name} cannot be read as CSV: {reason}.")

@@ -129,7 +129,8 @@ class SharedRecord(SearchRecord):
 
     def census(self) -> Census:
         """Reads all trials and the leader's wishes."""
-        return self._patience(self._census)
+        with optuna_silenced():  # Optuna logs a query that fails, with all its SQL
+            return self._patience(self._census)
 
     def release(self, number: int) -> bool:
         """Closes a trial whose worker is lost, for another worker to train; returns False if the trial has ended.
