@@ -12,7 +12,7 @@ from models.explaining.background import MOST_BACKGROUND_ROWS
 from training.config import DECIDED_METRICS, TrainConfig
 from training.data.equal_rows import UNNOTED_ROWS, equal_rows_note, shown_share
 from training.data.listed_names import listed_names
-from training.data.notation import notation_section
+from training.data.notation import missing_section, notation_section
 from training.data.preprocessing import columns_without_effect, unseen_categories
 from training.data.split import Split
 from training.data.training_table import TrainingTable
@@ -57,10 +57,11 @@ def data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dic
         "examples_kind": table.choices.examples,
     }
     if table.notations is not None:
-        names = (*table.features, *table.target_names)
-        section["numbers"] = notation_section(
-            {name: table.notations[name] for name in names if name in table.notations}
-        )
+        learned = (*table.features, *table.target_names)
+        known = {name: table.notations[name] for name in learned if name in table.notations}
+        section["numbers"] = notation_section(known)
+        if table.missing_values:
+            section["missing_values"] = missing_section(table.missing_values, table.features)
     return section | {"background": _background(table, split)} if table.choices.background == "rows" else section
 
 
@@ -76,6 +77,11 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
         )
     elif (known := _known_rows(table, split)) is not None:
         sentences.append(known)
+    if table.missing_values:
+        sentences.append(
+            "The values declared missing are gaps for `axon predict`, too. A server takes cells as they are: its "
+            "clients send null in their place."
+        )
     if config.class_weight == "balanced":
         sentences.append(
             "Classes are balanced (class_weight): rare ones are found more often, and probabilities are those of a "

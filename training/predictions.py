@@ -25,6 +25,7 @@ from training.data.features import read_as_earlier
 from training.data.notation import Precedent, precedent_of
 from training.data.raw_column import RawColumn
 from training.data.table import Table
+from training.data.text_reading import with_earlier_gaps
 from training.data.values import Kind, Values
 
 
@@ -141,7 +142,7 @@ def predict_table(checkpoint: Checkpoint, table: Table, *, level: float | None =
 
 
 def training_notation(data: Mapping[str, Any]) -> Precedent | None:
-    """Returns how the training table wrote its numbers; None for a model that does not say so.
+    """Returns how the training table wrote its numbers and gaps; None for a model that does not say so.
 
     Args:
         data: section of a checkpoint on the data.
@@ -149,11 +150,13 @@ def training_notation(data: Mapping[str, Any]) -> Precedent | None:
     Raises:
         DataError: this version of Axon does not read what the section says.
     """
-    return precedent_of(data.get("numbers"), source="the training table")
+    return precedent_of(data.get("numbers"), data.get("missing_values"), source="the training table")
 
 
 def read_columns(columns: Sequence[Column], table: Table, notes: list[str]) -> dict[str, Values]:
     """Reads the columns of a model from a table, each as the kind of the model's column.
+
+    The values that were declared missing in training are gaps.
 
     Args:
         columns: columns of the model.
@@ -166,6 +169,7 @@ def read_columns(columns: Sequence[Column], table: Table, notes: list[str]) -> d
     Raises:
         DataError: a column is missing, or a cell is of another kind or unit.
     """
+    table = with_earlier_gaps(table, [column.name for column in columns], notes)
     return {column.name: _read(RawColumn(table, column.name), column, notes) for column in columns}
 
 

@@ -12,7 +12,8 @@ from models.errors import DataError
 from training.data.column_choices import ColumnChoices
 from training.data.csv_file import read_csv
 from training.data.inspection import inspect_table
-from training.data.notation import Notation, notation_section, precedent_of
+from training.data.missing_texts import MissingValues
+from training.data.notation import Notation, missing_section, notation_section, precedent_of
 from training.data.number_texts import Marks
 from training.data.understanding import read_training_table
 
@@ -123,6 +124,7 @@ def test_the_section_of_a_checkpoint_holds_what_was_decided():
     ]
     precedent = precedent_of(section, source="the training table")
     assert {name: precedent.of(name) for name in notations} == notations
+    assert not precedent.missing
     assert precedent_of(None, source="the training table") is None
     assert notation_section({"a": dots, "c": dots, "typed": Notation(unit="")}) == []
     assert len(notation_section({"a": dots, "b": shares})) == 2
@@ -144,3 +146,28 @@ def test_the_section_of_a_checkpoint_holds_what_was_decided():
 def test_a_section_that_is_not_read_is_refused_in_a_sentence(entry):
     with pytest.raises(DataError, match="upgrade Axon"):
         precedent_of([entry], source="the training table")
+
+
+def test_the_missing_values_of_a_checkpoint_are_those_of_the_features():
+    declared = MissingValues(everywhere=("?",), by_column={"a": ("-9999", "0"), "dropped": ("1",)})
+    section = json.loads(json.dumps(missing_section(declared, ["a", "b"])))
+    assert section == {"everywhere": ["?"], "columns": {"a": ["-9999", "0"]}}
+    missing = precedent_of([], section, source="the training table").missing
+    assert [missing.of(name) for name in "ab"] == [("?", "-9999", "0"), ("?",)]
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        5,
+        "text",
+        {"everywhere": []},
+        {"everywhere": "NA", "columns": {}},
+        {"everywhere": [5], "columns": {}},
+        {"everywhere": [], "columns": []},
+        {"everywhere": [], "columns": {"a": "NA"}},
+    ],
+)
+def test_missing_values_that_are_not_read_are_refused_in_a_sentence(section):
+    with pytest.raises(DataError, match="upgrade Axon"):
+        precedent_of([], section, source="the training table")

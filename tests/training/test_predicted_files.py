@@ -120,6 +120,25 @@ class TestPredictedFiles:
         answers = answered(csv(fee=[f"{i + 10}{after}" for i in range(ROWS)]))
         np.testing.assert_allclose(answers, self.expected(model, fee=[i + 10.0 for i in range(ROWS)]), rtol=1e-6)
 
+    def test_values_declared_missing_in_training_are_gaps(self, trained, tmp_path, capsys):
+        area = [-9999 if i % 3 == 0 else area for i, area in enumerate(AREAS)]
+        city = ["?" if i % 4 == 0 else city for i, city in enumerate(cities())]
+        options = {"missing_values": ["area=-9999", "?"], "choices": ColumnChoices(drop=("id",))}
+        model, answered = trained(csv(id=[*range(ROWS)], area=area, city=city, rent=rents()), **options)
+        assert any("its clients send null" in note for note in model.notes)
+        text = csv(id=["?", -9999, 7], area=["-9999.0", 1000, 1037], city=["Bonn", "?", "Köln"])
+        answers = answered(text)
+        expected = self.expected(model, area=[np.nan, 1000, 1037], city=["Bonn", None, "Köln"])
+        np.testing.assert_allclose(answers, expected, rtol=1e-6)
+        told = capsys.readouterr().err
+        assert "1 cell of new.csv is '-9999', a missing value, as in the training table" in told
+        assert "1 cell of new.csv is '?', a missing value, as in the training table.\n" in told
+        kept = pd.read_csv(tmp_path / "out.csv", dtype=str)  # the file itself stays as it is
+        assert kept["id"].tolist() == ["?", "-9999", "7"]
+        assert kept["area"].tolist() == ["-9999.0", "1000", "1037"]
+        answered(csv(area=AREAS, city=cities()))
+        assert "a missing value" not in capsys.readouterr().err
+
     def test_a_typed_table_has_no_signs_and_gets_a_note(self, trained, tmp_path, capsys):
         model, answered = trained(csv(share=[f"{i + 10} %" for i in range(ROWS)], rent=rents()))
         pd.DataFrame({"share": [12.0, 13.5]}).to_parquet(tmp_path / "new.parquet")

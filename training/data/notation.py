@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from models.errors import DataError
+from training.data.missing_texts import MissingValues
 from training.data.number_texts import Marks
 
 _PER_CENT = "%٪％"
@@ -33,17 +34,19 @@ class Notation:
 
 @dataclass(frozen=True, kw_only=True)
 class Precedent:
-    """The notation of an earlier table, for a table of the same columns.
+    """The notation and the missing values of an earlier table, for a table of the same columns.
 
     Attributes:
         source: name of the earlier table in messages.
         notations: notation by column.
         others: notation of all other columns.
+        missing: values that the user declared missing in the earlier table.
     """
 
     source: str
     notations: Mapping[str, Notation] = field(default_factory=dict)
     others: Notation = Notation()
+    missing: MissingValues = field(default_factory=MissingValues)
 
     def of(self, column: str) -> Notation:
         """Returns the notation of a column."""
@@ -99,31 +102,54 @@ def notation_section(notations: Mapping[str, Notation]) -> list[dict[str, Any]]:
     ]
 
 
-def precedent_of(section: Iterable[Mapping[str, Any]] | None, *, source: str) -> Precedent | None:
-    """Reads the result of `notation_section`; returns None if there is no such section.
+def missing_section(missing: MissingValues, columns: Iterable[str]) -> dict[str, Any]:
+    """Returns missing values as JSON types: those of every column, and those of some of the columns.
+
+    Args:
+        missing: values that the user declared missing.
+        columns: columns to keep the values of.
+    """
+    own = {name: list(missing.by_column[name]) for name in columns if name in missing.by_column}
+    return {"everywhere": list(missing.everywhere), "columns": own}
+
+
+def precedent_of(
+    section: Iterable[Mapping[str, Any]] | None, missing: Mapping[str, Any] | None = None, *, source: str
+) -> Precedent | None:
+    """Reads the results of `notation_section` and `missing_section`; returns None if the first one is not there.
 
     Args:
         section: section of a checkpoint, which may come from a server.
+        missing: section on missing values; None without any.
         source: name of the training table in messages.
 
     Raises:
-        DataError: the section is not valid.
+        DataError: a section is not valid.
     """
     if section is None:
         return None
     notations: dict[str, Notation] = {}
     try:
+        values = MissingValues() if missing is None else _missing_of(missing)
         for entry in section:
             notation = Notation(marks=_marks_of(entry["marks"]), unit=entry["unit"])
             if not isinstance(notation.unit, str):
                 raise TypeError("unit is not a text")
             notations |= dict.fromkeys(entry["columns"], notation)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"the model does not say in a way that this version of Axon reads how {source} wrote its numbers: upgrade "
-            "Axon."
+            f"the model does not say in a way that this version of Axon reads how {source} wrote its numbers and gaps: "
+            "upgrade Axon."
         ) from error
-    return Precedent(source=source, notations=notations, others=Notation(unit=""))
+    return Precedent(source=source, notations=notations, others=Notation(unit=""), missing=values)
+
+
+def _missing_of(section: Mapping[str, Any]) -> MissingValues:
+    everywhere, by_column = section["everywhere"], section["columns"]
+    for values in (everywhere, *by_column.values()):
+        if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
+            raise TypeError("missing values are not a list of texts")
+    return MissingValues(everywhere=tuple(everywhere), by_column={name: tuple(of) for name, of in by_column.items()})
 
 
 def _marks_of(section: Mapping[str, Any] | None) -> Marks | None:

@@ -23,6 +23,7 @@ from models.errors import DataError
 from training.data.arrow_types import plain_column
 from training.data.cells import bare_cells, dictionary_encoded, without_null_values
 from training.data.mark_evidence import NO_EVIDENCE, Decision, MarkEvidence, decide, decide_as_earlier, evidence_of
+from training.data.missing_texts import MissingValues
 from training.data.notation import Notation, Precedent
 from training.data.number_texts import Marks
 from training.data.scratch import Scratch, is_view
@@ -47,6 +48,7 @@ class Table:
         locate: function from a row, counted from 0, to its place in words ("line 7").
         read_texts: function that reads the texts of a column again, for columns whose texts are not kept.
         categorical: columns of numbers that the source declares categories, as pandas' `category` does.
+        missing: values that the user declared missing, whose cells are null.
     """
 
     source: str
@@ -60,6 +62,7 @@ class Table:
     locate: Callable[[int], str] = lambda row: f"row {row} (counting from 0)"
     read_texts: Callable[[str], pa.Array] | None = None
     categorical: frozenset[str] = frozenset()
+    missing: MissingValues = field(default_factory=MissingValues)
 
     def __post_init__(self) -> None:
         if not self.columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -80,23 +81,44 @@ def read_as(table: Table, reading: TextReading, precedent: Precedent | None = No
     missing = missing_values(reading.missing_values, table.columns)
     if not missing:
         return table
-    columns, found, scratch = {}, dict[str, _Found](), table.scratch()
-    for name, given in table.columns.items():
-        values = missing.of(name)
-        # Numbers that were read with other marks than the file's are not the numbers that the user means.
-        cells = given if not values or table.fits(name) else table.with_texts(name)
-        columns[name] = _without(cells, values, _marks_of(table, name), found) if values else cells
-        if scratch is not None and columns[name] is not cells:
-            columns[name] = scratch.copy_cells(columns[name])
+    read, found = _with_gaps(table, missing, table.columns.keys())
     values = (*missing.everywhere, *(value for of in missing.by_column.values() for value in of))
     notes = tuple(_counted(value, found.get(value, _Found()), table.source) for value in dict.fromkeys(values))
-    read_texts = table.read_texts
-    return replace(
-        table,
-        columns=columns,
-        notes=(*table.notes, *notes),
-        read_texts=None if read_texts is None else lambda name: _texts_without(table, name, missing),
-    )
+    return replace(read, notes=(*table.notes, *notes), missing=missing)
+
+
+def with_earlier_gaps(table: Table, names: Collection[str], notes: list[str]) -> Table:
+    """Returns a table in which the values that were declared missing in the earlier table are null, in some columns.
+
+    Args:
+        table: table with the precedent of an earlier table, or without one.
+        names: names of the columns.
+        notes: list to which a note on each value that is there is appended.
+    """
+    precedent = table.precedent
+    if precedent is None or not precedent.missing:
+        return table
+    read, found = _with_gaps(table, precedent.missing, [name for name in names if name in table.columns])
+    notes += [_counted(value, of, table.source, f", as in {precedent.source}") for value, of in found.items()]
+    return read
+
+
+def _with_gaps(table: Table, missing: MissingValues, names: Collection[str]) -> tuple[Table, dict[str, _Found]]:
+    """Returns a table in which some values are null, and the cells that were such a value, by value."""
+    columns, found, scratch = dict(table.columns), dict[str, _Found](), table.scratch()
+    for name in names:
+        if not (values := missing.of(name)):
+            continue
+        # Numbers that were read with other marks than the file's are not the numbers that the user means.
+        cells = table.columns[name] if table.fits(name) else table.with_texts(name)
+        columns[name] = _without(cells, values, _marks_of(table, name), found)
+        if scratch is not None and columns[name] is not cells:
+            columns[name] = scratch.copy_cells(columns[name])
+
+    def texts(name: str) -> pa.Array:
+        return _texts_without(table, name, missing) if name in names else table.with_texts(name)
+
+    return replace(table, columns=columns, read_texts=None if table.read_texts is None else texts), found
 
 
 def _texts_without(table: Table, name: str, missing: MissingValues) -> pa.Array:
@@ -114,14 +136,14 @@ def _marks_of(table: Table, name: str) -> tuple[Marks, ...]:
     return (marks, PLAIN) if is_text else (PLAIN, marks)
 
 
-def _counted(value: str, found: _Found, source: str) -> str:
+def _counted(value: str, found: _Found, source: str, why: str = "") -> str:
     """Returns the note on the cells that are a missing value."""
     if not found.cells:
         return f"No cell of {source} is {value!r}, a missing value."
     listed = ", ".join(map(repr, list(found.spellings)[:_SPELLINGS])) + ", …" * (len(found.spellings) > _SPELLINGS)
     written = f" (written {listed})" if set(found.spellings) - {value} else ""
     counted = "1 cell" if found.cells == 1 else f"{found.cells:,} cells"
-    return f"{counted} of {source} {'is' if found.cells == 1 else 'are'} {value!r}, a missing value{written}."
+    return f"{counted} of {source} {'is' if found.cells == 1 else 'are'} {value!r}, a missing value{why}{written}."
 
 
 def _without(cells: pa.Array, values: tuple[str, ...], marks: tuple[Marks, ...], found: dict[str, _Found]) -> pa.Array:

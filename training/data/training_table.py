@@ -21,6 +21,7 @@ from models.network.config import Task
 from training.data.class_balance import class_shares
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import EqualRows
+from training.data.missing_texts import MissingValues
 from training.data.notation import Notation
 from training.data.scratch import release_pages
 from training.data.values import Kind, Values, content_of, kind_of, missing_of
@@ -50,6 +51,7 @@ class TrainingTable:
         label_type: type of the labels in the table that was read.
         date_forms: form of the dates by column, if other than ISO 8601 (`models.columns.date_forms`).
         notations: notation of numbers by column, for columns of numbers; None if not known.
+        missing_values: values that the user declared missing.
         equal_rows: rows that are equal; None if not searched.
         several_targets: names of the target columns, in order, if there are several; empty for one.
     """
@@ -69,6 +71,7 @@ class TrainingTable:
     label_type: LabelType = "str"
     date_forms: Mapping[str, str] = field(default_factory=dict)
     notations: Mapping[str, Notation] | None = None
+    missing_values: MissingValues = field(default_factory=MissingValues)
     equal_rows: EqualRows | None = None
     several_targets: tuple[str, ...] = ()
 

@@ -114,6 +114,7 @@ def read_training_table(
         time=time,
         date_forms=date_forms,
         notations=notations,
+        missing_values=table.missing,
         notes=tuple(notes),
         equal_rows=equal,
     )
