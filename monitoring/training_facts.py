@@ -69,7 +69,9 @@ class TrainingFacts:
 def training_facts(
     store: ModelStore | Path | str, version: LoggedVersion, *, target: str | None = None
 ) -> tuple[TrainingFacts | None, str | None]:
-    """Reads what the checkpoint of a version knows of its training. With AXON_TRUSTED_KEYS, its signature is verified.
+    """Reads the training distributions and the test metrics of a version.
+
+    With AXON_TRUSTED_KEYS, its signature is verified.
 
     Args:
         store: store, path of its folder, or URL of a bucket.
@@ -80,7 +82,7 @@ def training_facts(
         The facts, or None with the reason.
     """
     try:
-        header = trusted(open_store(store).resolve(str(version))).read_header()
+        header = _header(store, version)
     except (AxonError, OSError) as error:
         return None, f"Drift of {version} is not known: {error}"
     if header["digest"] != version.digest:
@@ -111,11 +113,15 @@ def training_notation(store: ModelStore | Path | str, version: LoggedVersion) ->
         DataError: the checkpoint says it in a way that this version of Axon does not read.
     """
     try:
-        header = trusted(open_store(store).resolve(str(version))).read_header()
+        header = _header(store, version)
     except (AxonError, OSError):
         return None
     data = header.get("data") if header["digest"] == version.digest else None
     return predictions.training_notation(data) if isinstance(data, Mapping) else None
+
+
+def _header(store: ModelStore | Path | str, version: LoggedVersion) -> Mapping[str, Any]:
+    return trusted(open_store(store).resolve(str(version))).read_header()
 
 
 def _test_metrics(header: Mapping[str, Any], target: str | None) -> dict[str, float]:
