@@ -86,7 +86,11 @@ class StepQueue:
 
     def wait_seconds(self) -> float:
         """Estimates the time until all present work is done, in seconds; 0 before the first measurement."""
-        return self._bytes * self._seconds_a_byte
+        return self.seconds_for(self._bytes)
+
+    def seconds_for(self, size: int) -> float:
+        """Estimates the time to do work of `size` bytes, in seconds; 0 before the first measurement."""
+        return size * self._seconds_a_byte
 
     def add(
         self,

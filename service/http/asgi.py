@@ -157,7 +157,7 @@ class AsgiApplication:
         """Returns an endpoint for each route of predictions, and fills the table of direct routes."""
         process, settings = self._process, self._process.settings
         clients = ClientAddresses(trusted_hops=settings.trusted_hops, header=settings.forwarded_header)
-        gate = BodyGate(self._loop)
+        gate = BodyGate(self._loop, process.steps.seconds_for)
         self.direct = DirectRoutes()
         self.direct.lane = self._lane = self._make_lane()
         endpoints = []

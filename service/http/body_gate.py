@@ -4,6 +4,9 @@ If an API process has no room or time for a body, the process does not read it, 
 Otherwise a thousand bodies of a megabyte would fill the memory, push each other out of the caches, and all be read too
 late. A client that sends slowly or not at all does not delay others: after a quarter of a second, its incomplete body
 no longer counts against the limit.
+
+A body that is refused at the gate has cost nearly nothing. The gate also tells when a refused client may send again:
+the times are as far apart as the process needs to read one body, so that refused clients do not return all at once.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 
+from service.batching.batcher import MOST_OF_DEADLINE
 from service.batching.deadlines import DeadlineWheel
 from service.http.exchange import Exchange
 
 LARGE_BYTES = 1 << 16
 _MOST_BYTES = 32 << 20  # all bodies that are arriving or wait to be parsed; a single body may be larger
 _SLOW_SECONDS = 0.25
+_FIRST_RETURN_SECONDS, _LAST_RETURN_SECONDS = 1.0, 5.0  # `Retry-After` has whole seconds, and a client may not obey it
 _MOST_COMING = _MOST_BYTES // 8  # the most that an incomplete body counts for: a client can claim any size for free
 
 
@@ -34,16 +39,20 @@ class Entry:
     """One large body in the gate.
 
     Attributes:
+        answer_by: deadline of the request on the event loop's clock, in seconds.
         deadline: end of the present state on the event loop's clock, in seconds.
     """
 
-    __slots__ = ("_expired", "_gate", "deadline", "exchange", "size", "state")
+    __slots__ = ("_expired", "_gate", "answer_by", "deadline", "exchange", "size", "state")
 
-    def __init__(self, gate: BodyGate, exchange: Exchange, size: int, expired: Callable[[], None]) -> None:
+    def __init__(
+        self, gate: BodyGate, exchange: Exchange, size: int, answer_by: float, expired: Callable[[], None]
+    ) -> None:
         self._gate = gate
         self._expired = expired
         self.exchange = exchange
         self.size = size
+        self.answer_by = answer_by
         self.deadline = 0.0
         self.state = _State.LEFT
 
@@ -62,13 +71,20 @@ class Entry:
 
 
 class BodyGate:
-    """A gate that holds large bodies back while others arrive or wait to be parsed."""
+    """A gate that holds large bodies back while others arrive or wait to be parsed.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    Args:
+        loop: event loop of the process.
+        seconds_for: function that estimates the time to read a number of bytes, in seconds.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds_for: Callable[[int], float]) -> None:
         self._deadlines = DeadlineWheel(loop)
         self._held: deque[Entry] = deque()  # held bodies, and those that left or arrived in the meantime
         self._bytes = 0  # sum of the weights of all bodies
         self._loop = loop
+        self._seconds_for = seconds_for
+        self._next_return = 0.0  # time on the loop's clock at which the next refused client may send again
 
     @property
     def bytes(self) -> int:
@@ -81,14 +97,15 @@ class BodyGate:
         Args:
             exchange: request of the body.
             size: number of bytes in the body.
-            seconds: longest time for which the body may be held, in seconds.
-            expired: function that is called after this time; the body stays with the client.
+            seconds: time until the request's deadline, in seconds.
+            expired: function that is called if the body was held for too much of this time; the body stays with the
+                client.
         """
-        entry = Entry(self, exchange, size, expired)
+        entry = Entry(self, exchange, size, self._loop.time() + seconds, expired)
         self._let_in()
-        if self._held or not self._has_room(size):
+        if self._held or not self._has_room(entry):
             self._held.append(entry)
-            self._set(entry, _State.HELD, seconds)
+            self._set(entry, _State.HELD, MOST_OF_DEADLINE * seconds)
             exchange.hold_body()
         else:
             self._set(entry, _State.COMING, _SLOW_SECONDS)
@@ -119,15 +136,36 @@ class BodyGate:
             entry.exchange.release_body()
         self._let_in()
 
+    def return_seconds(self, size: int) -> float:
+        """Returns the time after which a refused client may send its body again, in seconds.
+
+        Args:
+            size: number of bytes of the body.
+        """
+        now = self._loop.time()
+        first = now + _FIRST_RETURN_SECONDS
+        self._next_return = max(self._next_return, first) + self._seconds_for(size)
+        if self._next_return > now + _LAST_RETURN_SECONDS:
+            self._next_return = first  # there are too many for any pause; they still must not return all at once
+        return self._next_return - now
+
     def _let_in(self) -> None:
-        while self._held and (not self._held[0].is_held or self._has_room(self._held[0].size)):
+        while self._held and (not self._held[0].is_held or self._has_room(self._held[0])):
             entry = self._held.popleft()
             if entry.is_held:
                 self._set(entry, _State.COMING, _SLOW_SECONDS)
                 entry.exchange.release_body()
 
-    def _has_room(self, size: int) -> bool:
-        return not self._bytes or self._bytes + min(size, _MOST_COMING) <= _MOST_BYTES
+    def _has_room(self, entry: Entry) -> bool:
+        """Returns True if there are memory and time for a body, behind those that have been let in.
+
+        A body that comes and is then read too late costs as much as one that is answered.
+        """
+        if not self._bytes:
+            return True
+        if self._seconds_for(self._bytes) > MOST_OF_DEADLINE * (entry.answer_by - self._loop.time()):
+            return False
+        return self._bytes + min(entry.size, _MOST_COMING) <= _MOST_BYTES
 
     def _set(self, entry: Entry, state: _State, seconds: float | None = None) -> None:
         """Sets the state of an entry, for at most `seconds`."""

@@ -6,6 +6,7 @@ A small request is handled with bytes and plain Python types, in direct calls. A
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 from models.columns.encoding import Rows
 from service.admission import Admission, Prediction, failures
 from service.answer_form import AnswerForm
-from service.batching.batcher import MOST_OF_DEADLINE
 from service.batching.catalog import Catalog
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
@@ -47,8 +47,7 @@ from service.span_facts import SpanFacts
 from service.trace_context import TRACEPARENT_HEADER, TRACESTATE_HEADER
 from service.unknown_headers import unknown_headers
 
-_PAUSE_SECONDS = 1.0  # the shortest time in `Retry-After`
-_CONGESTED = ReadingCongested(retry_after=1)
+_PAUSE_SECONDS = 1.0
 _LARGE_BODY_DIGITS = len(str(LARGE_BYTES))
 MOST_AT_ONCE = 256  # rows of a batch that are written in one step: a small answer takes 15 µs to write and send
 
@@ -123,8 +122,13 @@ class PredictEndpoint:
             exchange.refuse(TooLarge(f"a body of {size:,} bytes; the limit is {self._max_body_bytes:,}."))
         elif size >= LARGE_BYTES:
             prediction.entry = self.gate.enter(
-                exchange, size, MOST_OF_DEADLINE * prediction.seconds, lambda: exchange.refuse(_CONGESTED)
+                exchange, size, prediction.seconds, lambda: self._refuse_held(exchange, size)
             )
+
+    def _refuse_held(self, exchange: Exchange, size: int) -> None:
+        """Refuses a request whose body was held for too long."""
+        seconds = self.gate.return_seconds(size)
+        exchange.refuse_held(ReadingCongested(math.ceil(seconds)), seconds)
 
     def handle(self, exchange: Exchange) -> None:
         """Reads the body of a request, and submits the rows to the batcher."""
@@ -229,10 +233,12 @@ class PredictEndpoint:
         steps = self._read(prediction, body, reference, served)
         try:
             self.admission.read_in_steps(prediction, served, steps, len(body))
-        except ReadingCongested:
-            # A client that tries again before `Retry-After` would take time that the requests of others need.
+        except ReadingCongested as congested:
+            # A client that tries again before `Retry-After` would take time that the requests of others need. The pause
+            # is the shortest `Retry-After`: a proxy may give this connection to another client.
             prediction.exchange.pause_seconds = _PAUSE_SECONDS
-            raise
+            seconds = self.gate.return_seconds(len(body))
+            raise ReadingCongested(max(math.ceil(seconds), congested.retry_after)) from congested
 
     def _read(
         self, prediction: HttpPrediction, body: Body, reference: str | None, served: ServedVersion | None

@@ -346,6 +346,8 @@ class HttpProtocol(HttpToolsProtocol):
         elif self.pipeline:
             self._reads_next = True
             self.loop.call_soon(self._open_next)
+        elif exchange.body_is_held:
+            self.loop.call_later(exchange.pause_seconds, self._end_pause)
         elif exchange.complete:
             self._become_idle()
             if exchange.pause_seconds:
@@ -360,7 +362,11 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def _end_pause(self) -> None:
-        """Resumes reading after the pause of `pause_seconds`."""
+        """Resumes reading after the pause of `pause_seconds`, perhaps within a body that was refused while held."""
+        exchange = self._exchange
+        if exchange is not None and exchange.body_is_held:
+            exchange.body_is_held = False
+            self.since = self.watch.now  # from here on, the client has to send
         if not self.transport.is_closing() and not self.flow.write_paused and not self.pipeline:
             self.flow.resume_reading()
 

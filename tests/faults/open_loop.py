@@ -19,6 +19,7 @@ import uvloop
 from serving import Server
 
 _PATIENCE_SECONDS = 20.0  # beyond the deadline
+_RAMP_SECONDS = 1.0  # in which a thousand clients of a closed loop connect and send their first requests
 _MAX_NOTES = 20
 
 
@@ -40,7 +41,8 @@ class Outcome:
         latencies: seconds to the whole answer, by status.
         wrong: incorrect answers, and answers with 429 and no valid `Retry-After`.
         unanswered: requests that got no answer, because the connection broke or nothing came.
-        seconds: time from the first request to the last.
+        good: number of answers with status 200 that came while all clients were sending.
+        seconds: time for which all clients were sending.
         lag: longest delay of a request after its scheduled time, which the generator itself caused.
     """
 
@@ -48,13 +50,14 @@ class Outcome:
     latencies: dict[int, list[float]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
+    good: int = 0
     seconds: float = 0.0
     lag: float = 0.0
 
     @property
     def goodput(self) -> float:
-        """The number of answers with status 200 per second."""
-        return self.statuses[200] / self.seconds
+        """The number of answers with status 200 per second while all clients were sending."""
+        return self.good / self.seconds
 
     def percentile(self, status: int, percent: float) -> float:
         """Returns a percentile of the latencies of one status, in seconds."""
@@ -204,6 +207,7 @@ class OpenLoop:
         outcome.statuses[status] += 1
         outcome.latencies.setdefault(status, []).append(took)
         if status == 200:
+            outcome.good += not outcome.seconds
             fault = query.fault_in(body)
             if fault is not None:
                 _note(outcome.wrong, fault)
@@ -228,11 +232,17 @@ class OpenLoop:
 def closed_loop(
     server: Server, queries: Sequence[CheckedQuery], *, clients: int, seconds: float, deadline_seconds: float
 ) -> Outcome:
-    """Runs clients that each wait for an answer before the next request; `Outcome.goodput` is the capacity."""
+    """Runs clients that each wait for an answer before the next request; `Outcome.goodput` is the capacity.
+
+    Only answers in the given seconds count for the goodput. Before them, thousands of clients connect and send their
+    first request for a second or two. After them, a client that a refusal held back sends its last request a few
+    seconds late, when all others have left.
+    """
 
     async def run() -> Outcome:
         outcome = Outcome()
-        began = time.perf_counter()
+        began = time.perf_counter() + _RAMP_SECONDS * max(1, clients / 1000)
+        end = began + seconds
         requests = [(query, _request(query.body, deadline_seconds)) for query in queries]
 
         async def connect() -> _Connection:
@@ -242,7 +252,7 @@ def closed_loop(
         async def client(first: int) -> None:
             connection = await connect()
             n = first
-            while time.perf_counter() - began < seconds:
+            while time.perf_counter() < end:
                 query, request = requests[n % len(requests)]
                 n += 1
                 asked = time.perf_counter()
@@ -252,8 +262,10 @@ def closed_loop(
                     _note(outcome.unanswered, repr(error))
                     connection = await connect()
                     continue
+                now = time.perf_counter()
                 outcome.statuses[status] += 1
-                outcome.latencies.setdefault(status, []).append(time.perf_counter() - asked)
+                outcome.latencies.setdefault(status, []).append(now - asked)
+                outcome.good += status == 200 and began <= now < end
                 fault = query.fault_in(body) if status == 200 else None
                 if fault is not None:
                     _note(outcome.wrong, fault)
@@ -263,7 +275,7 @@ def closed_loop(
             await connection.close()
 
         await asyncio.gather(*(client(n) for n in range(clients)))
-        outcome.seconds = time.perf_counter() - began
+        outcome.seconds = seconds
         return outcome
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -25,9 +26,9 @@ class Held:
         self.is_held = False
 
 
-def with_gate(scenario: Callable[[BodyGate], Awaitable[Any]]) -> Any:
+def with_gate(scenario: Callable[[BodyGate], Awaitable[Any]], seconds_a_mib: float = 0.0) -> Any:
     async def run() -> Any:
-        return await scenario(BodyGate(asyncio.get_running_loop()))
+        return await scenario(BodyGate(asyncio.get_running_loop(), lambda size: size / MIB * seconds_a_mib))
 
     return asyncio.run(run())
 
@@ -108,7 +109,7 @@ def test_one_that_is_held_too_long_is_told_and_stays_with_its_client() -> None:
         told = asyncio.Event()
         first = enter(gate, 32)
         gate.has_come(first)
-        late = enter(gate, 30, 0.05, told.set)
+        late = enter(gate, 30, 0.1, told.set)
         await asyncio.wait_for(told.wait(), 20)
         assert cast(Held, late.exchange).is_held
         after = enter(gate, 1)
@@ -117,3 +118,34 @@ def test_one_that_is_held_too_long_is_told_and_stays_with_its_client() -> None:
         assert gate.bytes == MIB
 
     with_gate(scenario)
+
+
+def test_one_that_would_be_read_too_late_is_held_although_there_is_memory() -> None:
+    async def scenario(gate: BodyGate) -> None:
+        first = enter(gate, 4)  # takes 8 seconds to read
+        patient, hasty = enter(gate, 1, seconds=60), enter(gate, 1, seconds=12)
+        assert held([patient, hasty]) == [False, True]
+        gate.has_come(first)
+        gate.leave(first)
+        assert held([patient, hasty]) == [False, False]
+
+    with_gate(scenario, seconds_a_mib=2.0)
+
+
+def test_one_comes_alone_however_long_it_takes_to_read() -> None:
+    async def scenario(gate: BodyGate) -> None:
+        assert held([enter(gate, 4, seconds=0.1)]) == [False]
+
+    with_gate(scenario, seconds_a_mib=2.0)
+
+
+def test_refused_clients_return_one_after_another() -> None:
+    async def scenario(gate: BodyGate) -> None:
+        seconds = [gate.return_seconds(MIB) for _ in range(20)]
+        assert seconds[0] >= 1
+        assert max(seconds) <= 5
+        steps = [after - before for before, after in itertools.pairwise(seconds)]
+        assert sum(step < 0 for step in steps) == 2, "after 5 seconds, the next one is back to 1 second"
+        assert all(abs(step - 0.5) < 0.1 for step in steps if step > 0)
+
+    with_gate(scenario, seconds_a_mib=0.5)

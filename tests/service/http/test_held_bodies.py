@@ -6,6 +6,7 @@ import gzip
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -18,8 +19,10 @@ from service.http.exchange import Exchange
 
 BODY = bytes(range(256)) * 400
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LONG_BODY = BODY * 9  # more than a server reads at once
 FULL = 32 << 20
 HELD_SECONDS = 0.2
+PAUSE_SECONDS = 0.3
 
 
 class _Placeholder:
@@ -37,7 +40,7 @@ class GatedEcho(Echo):
 
     Attributes:
         entries: entries of announced bodies, the first of which uses all memory.
-        seconds: time for which a body may be held.
+        seconds: time until the deadline; a body is held for half of it at most.
     """
 
     def __init__(self) -> None:
@@ -48,7 +51,7 @@ class GatedEcho(Echo):
 
     def fill(self, service: Service) -> None:
         """Uses up the gate's memory."""
-        self.gate = BodyGate(service.loop)
+        self.gate = BodyGate(service.loop, lambda size: 0.0)
         self.entries = [self.gate.enter(_Placeholder(), FULL, 60, lambda: None)]  # type: ignore[arg-type]
         self.gate.has_come(self.entries[0])
 
@@ -56,8 +59,7 @@ class GatedEcho(Echo):
         super().begin(exchange)
         size = int(exchange.fields[b"content-length"])
         if size > 10:
-            expired = partial(exchange.refuse, ReadingCongested(retry_after=1))
-            expired = partial(exchange.refuse, ReadingCongested(retry_after=1))
+            expired = partial(exchange.refuse_held, ReadingCongested(retry_after=1), PAUSE_SECONDS)
             self.entries.append(self.gate.enter(exchange, size, self.seconds, expired))
 
     def handle(self, exchange: Exchange) -> None:
@@ -66,10 +68,16 @@ class GatedEcho(Echo):
 
 @pytest.fixture
 def gated(service: Service) -> Service:
+    gate_echo(service)
+    return service
+
+
+def gate_echo(service: Service) -> GatedEcho:
+    """Puts the echo of a service behind a gate without room."""
     echo = service.app.echo = GatedEcho()
     service.app.direct.add("POST", "/echo", echo)
     in_loop(service, lambda: echo.fill(service))
-    return service
+    return echo
 
 
 def in_loop(service: Service, call: Callable[[], object]) -> None:
@@ -125,6 +133,42 @@ def test_one_that_is_refused_while_it_is_held_keeps_its_body(gated: Service) -> 
     assert b"100 Continue" not in received
     make_room(gated)
     assert echo_of(gated).gate.bytes == 0
+
+
+def test_a_refused_client_keeps_its_connection_and_is_read_after_a_pause(gated: Service) -> None:
+    echo_of(gated).seconds = HELD_SECONDS
+    with gated.connect() as stream:
+        sender = threading.Thread(target=stream.sendall, args=(post(LONG_BODY) + get(b"/<after>"),))
+        began = time.monotonic()
+        sender.start()
+        received = read(stream, lambda data: data.endswith(b"<after>"))
+        sender.join()
+    assert time.monotonic() - began >= PAUSE_SECONDS
+    assert received.startswith(b"HTTP/1.1 429")
+    assert received.count(b"HTTP/1.1 200") == 1
+    assert gated.app.watch.buffered_bytes == 0
+
+
+def test_a_refused_client_of_a_body_too_large_to_drop_is_disconnected(gated: Service) -> None:
+    echo_of(gated).seconds = HELD_SECONDS
+    head = b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % FULL
+    with gated.connect() as stream:
+        stream.sendall(head)
+        received = read(stream)
+    assert received.startswith(b"HTTP/1.1 429")
+    assert b"\r\nconnection: close\r\n" in received.lower()
+
+
+def test_a_refused_client_that_never_sends_the_rest_is_disconnected() -> None:
+    service = Service(body_seconds=0.5)
+    try:
+        echo = gate_echo(service)
+        echo.seconds = HELD_SECONDS
+        received = service.exchange(post(BODY)[:-1])
+    finally:
+        service.stop()
+    assert received.startswith(b"HTTP/1.1 429")
+    assert received.count(b"HTTP/1.1") == 1
 
 
 def test_one_that_sends_without_waiting_is_answered_once(gated: Service) -> None:
