@@ -45,9 +45,9 @@ from models.network.sequence import SequenceConfig
 FORMAT = "axon.checkpoint"
 # 2 added inputs, members, temperature and kinds of columns, and kept all fields of 1. 3 added what imported models
 # need: sequences of layers, unknown ranges, and a category for missing values. 4 added weights of members and
-# exponential outputs. 5 added several targets and logistic outputs. A model is written in the first version that has
-# what the model needs, from 2 on.
-FORMAT_VERSION = 5
+# exponential outputs. 5 added several targets and logistic outputs. 6 added values that stand for missing ones. A model
+# is written in the first version that has what the model needs, from 2 on.
+FORMAT_VERSION = 6
 METADATA_KEY = "axon"
 
 _LENGTH = struct.Struct("<Q")  # safetensors' own prefix: the length of its JSON header
@@ -145,6 +145,8 @@ class Checkpoint:
 
     def _first_version(self) -> int:
         """Returns the first version of the format, from 2 on, whose readers can read the model."""
+        if any(column.gaps for column in self.schema.columns):
+            return 6
         if isinstance(self.schema.target, ValuesTarget) or self.config.output == "logistic":
             return 5
         if self.config.output == "exponential" or self.config.member_weights is not None:

@@ -77,11 +77,6 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
         )
     elif (known := _known_rows(table, split)) is not None:
         sentences.append(known)
-    if table.missing_values:
-        sentences.append(
-            "The values declared missing are gaps for `axon predict`, too. A server takes cells as they are: its "
-            "clients send null in their place."
-        )
     if config.class_weight == "balanced":
         sentences.append(
             "Classes are balanced (class_weight): rare ones are found more often, and probabilities are those of a "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import onnx
@@ -20,6 +21,7 @@ from models.columns.cell_text import MISSING_TEXTS, category_of
 from models.columns.cells import category_numbers
 from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.dates import FIRST_DAY, LAST_DAY
+from models.columns.gaps import gap_numbers, gap_texts
 
 MATRIX = "rows"  # the name of the input with all columns
 NO_DATE = -(2**63)  # NumPy's NaT as an integer
@@ -89,6 +91,9 @@ class ColumnsGraph:
         graph = self._graph
         cells = MATRIX if self._matrix else graph.concat([column.name for column in columns])  # (rows, columns)
         missing = graph.op("IsNaN", cells)
+        gaps = [gap_numbers(column.gaps) for column in columns]
+        for row in zip_longest(*gaps, fillvalue=np.nan):  # NaN equals no number
+            missing = graph.op("Or", missing, graph.op("Equal", cells, graph.constant(np.array(row, dtype=np.float64))))
         shifted = cells
         if any(column.origin for column in columns):
             shifted = graph.op("Sub", cells, graph.constant(np.array([column.origin for column in columns])))
@@ -133,9 +138,14 @@ class ColumnsGraph:
         graph, moments = self._graph, column.name  # (rows, 1) microseconds since 1970
         first, end = (graph.constant(np.int64(int(day) * MICROSECONDS_A_DAY)) for day in (FIRST_DAY, LAST_DAY))
         missing = graph.op("Equal", moments, graph.constant(np.int64(NO_DATE)))
+        for gap in column.gaps:
+            moment = np.int64(round(gap * MICROSECONDS_A_DAY))
+            missing = graph.op("Or", missing, graph.op("Equal", moments, graph.constant(moment)))
         beyond = graph.op("Or", graph.op("Less", moments, first), graph.op("GreaterOrEqual", moments, end))
         if column.missing != "refuse":
             beyond = graph.op("And", beyond, graph.op("Not", missing))
+        elif column.gaps:
+            beyond = graph.op("Or", beyond, missing)
         self._refused.append(beyond)  # NaT is before the first moment
         microseconds = graph.op("Cast", moments, to=TensorProto.DOUBLE)
         days = graph.op("Div", microseconds, graph.constant(np.float64(MICROSECONDS_A_DAY)))
@@ -159,8 +169,12 @@ def spellings(column: CategoricalColumn) -> dict[str, int | None]:
         if (spelled := category_of(category)) is not None:
             found.setdefault(spelled, i)
     known = dict(found)
-    for text in MISSING_TEXTS:
-        found.setdefault(text, None if column.fill is None else found[column.fill])
+    position = None if column.fill is None else found[column.fill]
+    for text in (*MISSING_TEXTS, *column.gaps):
+        found.setdefault(text, position)
+    for text in sorted(gap_texts(column.gaps)):
+        found.setdefault(text, position)
+        known[text] = position
     for text, position in known.items():
         for other in (text.capitalize(), text.upper(), f"{text}.0"):
             if category_of(other) == text:

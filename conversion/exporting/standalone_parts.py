@@ -13,7 +13,8 @@ from conversion.exporting.python_literals import Call, assignment, escaped
 from conversion.exporting.source_bundle import Bundle, SourceBundler
 from conversion.exporting.source_model import SourceModel
 from models.columns.cells import category_numbers
-from models.columns.column import CategoricalColumn, Column, DateColumn
+from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
+from models.columns.gaps import gap_numbers, gap_texts
 from models.network.inference_network import InferenceNetwork
 
 _COLUMNS = "conversion.exporting.standalone.columns"
@@ -187,12 +188,16 @@ def _call(column: Column) -> Call:
         numbers = {} if column.encoding == "one_hot" else {"numbers": tuple(category_numbers(column))}
         refusals = {"refuses_gaps": column.missing, "refuses_unknown": column.unknown}
         answered = {name: False for name, choice in refusals.items() if choice == "ignore"}
-        filled = {} if column.fill is None else {"gap_category": column.fill}
+        filled: dict[str, Any] = {} if column.fill is None else {"gap_category": column.fill}
+        if column.gaps:
+            filled["gaps"] = tuple(sorted(gap_texts(column.gaps)))
         return Call("Category", name=column.name, categories=column.categories, **numbers, **answered, **filled)
     rest: dict[str, Any] = {"origin": column.origin} if column.origin else {}
     if isinstance(column, DateColumn):
         rest |= {"parts": column.parts} if column.parts else {}
         rest |= {"form": column.form} if column.form is not None else {}
+    if column.gaps:
+        rest["gaps"] = gap_numbers(column.gaps) if isinstance(column, NumericColumn) else column.gaps
     kind = "Date" if isinstance(column, DateColumn) else "Number"
     return Call(kind, name=column.name, gap=column.missing, fill=column.shift, **rest)
 

@@ -16,6 +16,7 @@ from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, Column, Date
 from models.columns.date_forms import is_number_form
 from models.columns.date_numbers import moment_of_number
 from models.columns.dates import CIRCLES, PART_OF, days_since_1970, parse, written
+from models.columns.gaps import gap_numbers, gap_texts
 from models.columns.unknown_cells import UnknownCells
 
 MAX_ECHO = 60  # characters of a value or name quoted in a message
@@ -51,9 +52,13 @@ def cell_writer(column: Column, at: int, unknown: UnknownCells | None = None) ->
 def _numeric_writer(column: NumericColumn, at: int) -> CellWriter:
     origin = column.origin
     write_missing = _missing_writer(column, at)
+    gaps = frozenset(gap_numbers(column.gaps))
 
     def write(features: list[float], cell: Any) -> None:
         if type(cell) is float or type(cell) is int:
+            if gaps and cell in gaps:
+                write_missing(features)
+                return
             try:
                 value = cell - origin
             except OverflowError:  # a whole number too large for a float
@@ -78,10 +83,11 @@ def _date_writer(column: DateColumn, at: int) -> CellWriter:
     write_missing = _missing_writer(column, at)
     read = moment_reader(column)
     parts = [(at + 1 + 2 * i, PART_OF[part], CIRCLES[part]) for i, part in enumerate(column.parts)]
+    gaps = column.gaps
 
     def write(features: list[float], cell: Any) -> None:
         moment = None if cell is None else read(cell)
-        if moment is None:
+        if moment is None or (gaps and days_since_1970(moment) in gaps):
             write_missing(features)
             return
         features[at] = days_since_1970(moment) - origin
@@ -182,6 +188,7 @@ def category_finder(column: CategoricalColumn) -> Callable[[Any], int | None]:
     by_text = positions.get
     if_missing, if_unknown = column.missing == "ignore", column.unknown == "ignore"
     if_filled = None if column.fill is None else positions[column.fill]
+    gaps = gap_texts(column.gaps)
 
     def find(cell: Any) -> int | None:
         position = None
@@ -197,6 +204,8 @@ def category_finder(column: CategoricalColumn) -> Callable[[Any], int | None]:
             name = category_of(cell)
         except NoCategory:
             raise Refused from None
+        if name in gaps:
+            name = None
         position = if_filled if name is None else by_text(name)
         if position is not None:
             return position
@@ -211,6 +220,8 @@ def reason(column: Column, cell: Any) -> str:
     """Returns the reason why a column refuses a cell, for a message."""
     if _is_missing(column, cell):
         return "the value is missing, and training saw no missing value in this column"
+    if column.gaps and _is_gap(column, cell):
+        return f"{shown(cell)} stands for a missing value, and training saw no missing value in this column"
     if isinstance(column, CategoricalColumn):
         return f"{shown(cell)} is not a category of this column, which knows {listed(column.categories)}"
     if isinstance(column, DateColumn):
@@ -231,6 +242,19 @@ def _is_missing(column: Column, cell: Any) -> bool:
     if isinstance(column, CategoricalColumn) and isinstance(cell, float):
         return cell != cell
     return cell is None or (isinstance(cell, str) and is_missing(cell))
+
+
+def _is_gap(column: Column, cell: Any) -> bool:
+    """Returns True if a cell is one of the values that were declared missing."""
+    try:
+        if isinstance(column, CategoricalColumn):
+            return category_of(cell) in gap_texts(column.gaps)
+        if isinstance(column, DateColumn):
+            moment = moment_reader(column)(cell)
+            return moment is not None and days_since_1970(moment) in column.gaps
+    except (NoCategory, Refused):
+        return False
+    return isinstance(cell, int | float) and not isinstance(cell, bool) and cell in gap_numbers(column.gaps)
 
 
 def listed(names: Sequence[str]) -> str:

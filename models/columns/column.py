@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from models.columns.date_forms import check_form
 from models.columns.dates import FIRST_DAY, LAST_DAY, PARTS, Part
 from models.columns.fields import check_choice, check_column_name, distinct_strings, finite, shown
+from models.columns.gaps import gap_texts
 from models.errors import DataError
 
 # Numbers from this one on round to infinity in float32. The limit is a little above the largest float32, because that
@@ -75,6 +76,7 @@ class NumericColumn(_Standardised):
             mean much larger than the spread (a timestamp), where rounding first would lose the spread.
         center, scale: numbers for the network's input `(x - center) / scale`; None for `mean` and `std`. `scale` is
             above 0.
+        gaps: numbers that stand for a missing value.
     """
 
     kind: ClassVar[Literal["numeric"]] = "numeric"
@@ -87,6 +89,7 @@ class NumericColumn(_Standardised):
     origin: float = 0.0
     center: float | None = None
     scale: float | None = None
+    gaps: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_statistics(self)
@@ -120,6 +123,7 @@ class CategoricalColumn:
         encoding: `one_hot` (one feature per category, 1 for the cell's category), `sign` (one feature: -1 for the first
             of two categories, 1 for the second) or `index` (one feature: i + 1 for category i, for a look-up).
         fill: category for which a missing value stands; None if `missing` says what happens.
+        gaps: texts that stand for a missing value.
     """
 
     kind: ClassVar[Literal["categorical"]] = "categorical"
@@ -129,6 +133,7 @@ class CategoricalColumn:
     missing: Literal["refuse", "ignore"] = "refuse"
     encoding: Literal["one_hot", "sign", "index"] = "one_hot"
     fill: str | None = None
+    gaps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_column_name(self.name)
@@ -141,6 +146,10 @@ class CategoricalColumn:
         check_choice(self.name, "encoding", self.encoding, ("one_hot", "sign", "index"))
         if self.fill is not None and self.fill not in categories:
             raise DataError(f"column {self.name!r}: fill must be one of the categories, got {shown(self.fill)}.")
+        gaps = distinct_strings(f"column {self.name!r}: gaps", self.gaps)
+        object.__setattr__(self, "gaps", gaps)
+        if gaps and not gap_texts(gaps).isdisjoint(categories):
+            raise DataError(f"column {self.name!r}: gaps must not be categories.")
         if self.encoding == "sign" and len(categories) != 2:
             raise DataError(f"column {self.name!r}: encoding sign is for two categories, got {len(categories)}.")
         if len(categories) > MAX_INDEX:
@@ -173,6 +182,7 @@ class DateColumn(_Standardised):
         origin, center, scale: numbers in days, with the meanings of a numeric column.
         form: form of the training table's dates (`models.columns.date_forms`), which a request may use besides ISO
             8601; None for ISO 8601 only.
+        gaps: dates that stand for a missing value, in days.
     """
 
     kind: ClassVar[Literal["date"]] = "date"
@@ -187,6 +197,7 @@ class DateColumn(_Standardised):
     center: float | None = None
     scale: float | None = None
     form: str | None = None
+    gaps: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_statistics(self)
@@ -239,3 +250,6 @@ def _check_statistics(column: NumericColumn | DateColumn) -> None:
         if value is not None and value <= 0:
             raise DataError(f"column {column.name!r}: {field} must be above 0, got {shown(value)}.")
     check_choice(column.name, "missing", column.missing, ("refuse", "mean", "indicator"))
+    if not isinstance(column.gaps, list | tuple):
+        raise DataError(f"column {column.name!r}: gaps must be numbers, got {shown(column.gaps)}.")
+    object.__setattr__(column, "gaps", tuple(finite(f"column {column.name!r}: gaps", gap) for gap in column.gaps))

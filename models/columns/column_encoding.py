@@ -12,6 +12,7 @@ from models.columns.cells import UNKNOWN, Refused, category_finder, category_num
 from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, DateColumn, NumericColumn
 from models.columns.dates import are_dates, circle_points, elapsed_days
 from models.columns.dictionary_column import DictionaryColumn
+from models.columns.gaps import gap_numbers
 from models.columns.schema import Schema
 from models.errors import DataError
 
@@ -76,6 +77,8 @@ def encode_numbers(column: NumericColumn, values: NDArray[Any] | DictionaryColum
         raise DataError(f"column {column.name!r} holds {_kind(values)}, not numbers.")
     numbers = values.astype(np.float64)
     missing = np.isnan(numbers)
+    if column.gaps:
+        missing |= np.isin(numbers, gap_numbers(column.gaps))
     _take_missing(column, missing, block)
     numbers[missing] = column.fill
     with np.errstate(over="ignore"):  # an overflow gives infinity, which the next line refuses
@@ -101,6 +104,9 @@ def encode_dates(column: DateColumn, values: NDArray[Any] | DictionaryColumn, bl
     if isinstance(values, DictionaryColumn) or values.dtype.kind != "M":
         raise DataError(f"column {column.name!r} holds {_kind(values)}, not dates.")
     missing = np.isnat(values)
+    if column.gaps:
+        missing |= np.isin(elapsed_days(values), column.gaps)
+        values = np.where(missing, np.array("NaT", values.dtype), values)
     _take_missing(column, missing, block)
     beyond = ~(are_dates(values) | missing)
     if beyond.any():

@@ -29,6 +29,7 @@ from models.columns.cells import MAX_ECHO, Refused, cell_writer, listed, reason,
 from models.columns.column import FLOAT32_LIMIT, NumericColumn
 from models.columns.column_encoding import encode_columns
 from models.columns.compact_rows import CompactRows
+from models.columns.gaps import gap_numbers
 from models.columns.named_columns import MAX_FAULTS, Cells, ColumnsEncoder, NamedColumns
 from models.columns.row_names import RowNames
 from models.columns.schema import Schema
@@ -67,13 +68,15 @@ class RowEncoder:
         self._names = schema.names
         self._row = struct.Struct(f"<{self.width}f")
         self._plain = all(
-            isinstance(column, NumericColumn) and column.missing == "refuse" and column.origin == 0
+            isinstance(column, NumericColumn) and column.missing == "refuse" and column.origin == 0 and not column.gaps
             for column in schema.columns
         )
         starts = list(accumulate((column.width for column in schema.columns), initial=0))
         numeric = [column for column in schema.columns if isinstance(column, NumericColumn)]
         self._origins = np.array([column.origin for column in numeric]) if len(numeric) == len(schema.columns) else None
         self._has_origins = self._origins is not None and bool(self._origins.any())
+        # Position of each column with declared gaps, and the numbers that are gaps.
+        self._gaps = [(at, gap_numbers(column.gaps)) for at, column in enumerate(numeric) if column.gaps]
         # Positions of the numbers among the features; None if no column has an indicator, so all features are numbers.
         self._places = None if self.width == len(schema.columns) else np.array(starts[:-1])
         self._takes_float32 = self._places is None and not self._has_origins
@@ -224,6 +227,8 @@ class RowEncoder:
             looked at one by one, because not all of them are numeric, or a number is missing or too large for float32.
         """
         if self._origins is None or numbers.shape[1] != len(self._names):
+            return None
+        if self._gaps and any(np.isin(numbers[:, at], gaps).any() for at, gaps in self._gaps):
             return None
         if numbers.dtype is _FLOAT32 and self._takes_float32 and len(numbers) == 1 and self.width <= _FEW_NUMBERS:
             row = numbers.tobytes()

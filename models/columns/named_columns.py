@@ -20,6 +20,7 @@ from models.columns.column_encoding import encode_dates, encode_numbers
 from models.columns.compact_rows import CompactRows
 from models.columns.dates import are_dates, iso_text
 from models.columns.dictionary_cells import DictionaryCells, ListedCells
+from models.columns.gaps import gap_numbers
 from models.columns.row_names import RowNames
 from models.columns.schema import Schema
 from models.columns.unknown_cells import UnknownCells
@@ -175,7 +176,10 @@ def _suspects(column: Column, cells: Cells) -> NDArray[np.intp] | None:
     if not isinstance(column, NumericColumn) or not isinstance(cells, np.ndarray) or cells.dtype.kind != "f":
         return None
     with np.errstate(over="ignore"):
-        return np.flatnonzero(~(np.abs(cells.astype(np.float64) - column.origin) < FLOAT32_LIMIT))
+        suspects = ~(np.abs(cells.astype(np.float64) - column.origin) < FLOAT32_LIMIT)
+    if column.gaps:
+        suspects |= np.isin(cells, gap_numbers(column.gaps))
+    return np.flatnonzero(suspects)
 
 
 def _write(column: Column, cells: Cells, block: NDArray[np.float32], write: ColumnWriter) -> int:

@@ -36,6 +36,7 @@ __all__ = [
 
 MAX_COLUMNS = 1_000_000
 MAX_TARGETS = 1_000
+_LATER_FIELDS = ("fill", "gaps")  # of format versions 3 and 6, written where they say something
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -270,7 +271,7 @@ def plain_fields(column: Column | Target) -> dict[str, Any]:
         return plain | {"targets": [plain_fields(target) for target in column.targets]}
     for name in column.__slots__:  # the fields; `asdict` makes deep copies and takes ten times as long
         value = getattr(column, name)
-        if name != "fill" or value is not None:  # a field of format version 3
+        if value or name not in _LATER_FIELDS:
             plain[name] = list(value) if isinstance(value, tuple) else value
     return plain
 

@@ -172,12 +172,20 @@ def test_only_weights_of_members_need_the_fourth_format(tmp_path: Path) -> None:
         assert load_checkpoint(tmp_path / "model").checkpoint.config == config
 
 
-def test_only_several_targets_need_the_newest_format(tmp_path: Path) -> None:
+def test_only_several_targets_need_the_fifth_format(tmp_path: Path) -> None:
     schema = Schema(columns=(NumericColumn(name="x", mean=0, std=1, minimum=-1, maximum=1),), target=SEVERAL)
     save_checkpoint(make_checkpoint(schema, 4, clamp=True), tmp_path / "model")
     header = read_header(tmp_path / "model")
-    assert header["format_version"] == FORMAT_VERSION
+    assert header["format_version"] == 5
     assert [one["name"] for one in header["target"]["targets"]] == ["rent", "sold", "cost"]
+    assert load_checkpoint(tmp_path / "model").checkpoint.schema == schema
+
+
+def test_only_declared_gaps_need_the_newest_format(tmp_path: Path) -> None:
+    column = NumericColumn(name="x", mean=0, std=1, minimum=-1, maximum=1, missing="mean", gaps=(-999,))
+    schema = Schema(columns=(column,), target=SEVERAL)
+    save_checkpoint(make_checkpoint(schema, 4, clamp=True), tmp_path / "model")
+    assert read_header(tmp_path / "model")["format_version"] == FORMAT_VERSION
     assert load_checkpoint(tmp_path / "model").checkpoint.schema == schema
 
 

@@ -24,6 +24,7 @@ from models.columns.schema import (
 )
 from models.errors import ConfigError, DataError
 from training.data.cells import in_order
+from training.data.declared_gaps import with_declared_gaps
 from training.data.extremes import is_ordinary
 from training.data.scratch import large_array, release_pages
 from training.data.split import Rows
@@ -94,7 +95,9 @@ def fit_schema(
     )
     columns = []
     for name, values in table.features.items():
-        columns.append(_with_date_form(fit.column(name, values), table))
+        column = _with_date_form(fit.column(name, values), table)
+        notation = None if table.notations is None else table.notations.get(name)
+        columns.append(with_declared_gaps(column, table.missing_values.of(name), notation))
         release_pages()
     return Schema(columns=tuple(columns), target=fit.target(table))
 

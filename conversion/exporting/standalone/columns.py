@@ -36,12 +36,14 @@ class Number:
         gap: treatment of a gap: `refuse`, `mean` (the number `fill`) or `indicator` (the same, and the second feature).
         fill: feature of a gap.
         origin: number that is subtracted in float64, before a cell is rounded to float32.
+        gaps: numbers that stand for a gap.
     """
 
     name: str
     gap: str
     fill: float
     origin: float = 0.0
+    gaps: tuple[float, ...] = ()
 
     @property
     def width(self) -> int:
@@ -52,13 +54,18 @@ class Number:
         """Returns the features of cells, (rows, width)."""
         block = np.zeros((len(cells), self.width), dtype=np.float32)
         for row, cell in enumerate(cells):
-            if cell is None or (isinstance(cell, str) and is_missing(cell)):
+            if self._is_gap(cell):
                 if self.gap == "refuse":
                     refuse(row, self.name, "the value is missing, and training saw no missing value in this column")
                 block[row] = (self.fill, 1.0)[: self.width]
             else:
                 block[row, 0] = self._number(row, cell)
         return block
+
+    def _is_gap(self, cell: Any) -> bool:
+        if isinstance(cell, int | float) and not isinstance(cell, bool):
+            return cell in self.gaps
+        return cell is None or (isinstance(cell, str) and is_missing(cell))
 
     def _number(self, row: int, cell: Any) -> float:
         if isinstance(cell, bool) or not isinstance(cell, int | float):
@@ -83,6 +90,7 @@ class Category:
         refuses_gaps: True to refuse a gap; otherwise all features of a gap are 0.
         refuses_unknown: True to refuse a category that training did not see; otherwise all its features are 0.
         gap_category: category for which a gap stands; None if `refuses_gaps` says what happens.
+        gaps: texts that stand for a gap.
     """
 
     name: str
@@ -91,6 +99,7 @@ class Category:
     refuses_gaps: bool = True
     refuses_unknown: bool = True
     gap_category: str | None = None
+    gaps: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -121,7 +130,7 @@ class Category:
             name = category_of(cell)
         except NoCategory:
             refuse(row, self.name, f"{shown(cell)} is not a category")
-        if name is None:
+        if name is None or name in self.gaps:
             if self.gap_category is not None:
                 return positions[self.gap_category]
             if self.refuses_gaps:
@@ -144,6 +153,7 @@ class Date:
         origin: number of days that is subtracted in float64.
         parts: parts of the calendar, each as sine and cosine of its angle.
         form: form of the training table's dates, besides ISO 8601; None for ISO 8601 only.
+        gaps: dates that stand for a gap, in days since 1970.
     """
 
     name: str
@@ -152,6 +162,7 @@ class Date:
     origin: float = 0.0
     parts: tuple[Part, ...] = ()
     form: str | None = None
+    gaps: tuple[float, ...] = ()
 
     @property
     def width(self) -> int:
@@ -163,7 +174,7 @@ class Date:
         block = np.zeros((len(cells), self.width), dtype=np.float32)
         for row, cell in enumerate(cells):
             moment = self._moment(row, cell)
-            if moment is None:
+            if moment is None or days_since_1970(moment) in self.gaps:
                 if self.gap == "refuse":
                     refuse(row, self.name, "the value is missing, and training saw no missing value in this column")
                 block[row, 0] = self.fill

@@ -55,12 +55,23 @@ def day(name: str, **options: Any) -> DateColumn:
 def mixed_columns() -> tuple[Column, ...]:
     """Returns columns of every kind and treatment, with a number of features that do not stand in groups."""
     return (
-        number("age", missing="indicator"),
+        number("age", missing="indicator", gaps=(-99.0, 1e20)),
         CategoricalColumn(
-            name="town", categories=("Ulm", "Bonn", "é", "true", "3"), unknown="ignore", missing="ignore"
+            name="town",
+            categories=("Ulm", "Bonn", "é", "true", "3"),
+            unknown="ignore",
+            missing="ignore",
+            gaps=("?", "-9"),
         ),
-        number("height", center=2.5, scale=0.7, missing="mean"),
-        day("joined", parts=("month", "day", "weekday", "hour"), origin=18_900.25, center=18_950.5, scale=211.0),
+        number("height", center=2.5, scale=0.7, missing="mean", gaps=(0.0,)),
+        day(
+            "joined",
+            parts=("month", "day", "weekday", "hour"),
+            origin=18_900.25,
+            center=18_950.5,
+            scale=211.0,
+            gaps=(0.0, 11_111.5),
+        ),
         CategoricalColumn(
             name="member", categories=("false", "true"), encoding="sign", unknown="ignore", missing="ignore"
         ),
@@ -124,6 +135,10 @@ def random_cell(column: Column, rng: np.random.Generator) -> Any:
     dice = rng.random()
     if dice < 0.05 and column.missing != "refuse":
         return None
+    if dice < 0.1 and column.gaps:
+        gap = column.gaps[int(rng.integers(len(column.gaps)))]
+        is_date = isinstance(column, DateColumn)
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=float(gap))).isoformat() if is_date else gap
     if isinstance(column, CategoricalColumn):
         unknown = dice > 0.95 and column.unknown == "ignore"
         return "never seen" if unknown else str(rng.choice(column.categories))
