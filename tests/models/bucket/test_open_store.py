@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from models.bucket.objects import Objects
 from models.errors import StoreError
 from models.open_store import open_store
 from models.store import Store
-from service.bucket_check import check_bucket
-from service.stop_signals import PipeEvent
 
 ROOT = Path(__file__).parents[3]
 
@@ -117,28 +114,37 @@ def test_the_same_url_behind_two_endpoints_is_two_places(name, monkeypatch):
     assert len(places) == 2
 
 
-def test_a_stop_ends_the_wait_for_a_silent_bucket(monkeypatch, tmp_path):
+# Prints the problem. The check forks, and a process of the tests may have used a bucket before: no fork of such a
+# process can use one. `os.read` takes no lock, which the fork would keep.
+STOPPED_CHECK = """
+import os, sys, threading
+from pathlib import Path
+from service.bucket_check import check_bucket
+from service.stop_signals import PipeEvent
+stop = PipeEvent()
+threading.Thread(target=lambda: (os.read(0, 1), stop.set())).start()
+print(check_bucket("s3://models/store", Path(sys.argv[1]), 1 << 30, None, stop).problem)
+"""
+
+
+def test_a_stop_ends_the_wait_for_a_silent_bucket(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        for variable, value in (
-            ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}"),
-            ("AWS_ALLOW_HTTP", "true"),
-            ("AWS_ACCESS_KEY_ID", "a"),
-            ("AWS_SECRET_ACCESS_KEY", "b"),
-            ("AWS_REGION", "nowhere"),
-        ):
-            monkeypatch.setenv(variable, value)
         silent.settimeout(30)
-        stop = PipeEvent()
-
-        def stop_when_asked() -> None:
-            with silent.accept()[0]:
-                stop.set()
-                time.sleep(0.2)  # the connection stays open while the server stops
-
-        asked = threading.Thread(target=stop_when_asked)
-        asked.start()
-        began = time.monotonic()
-        state = check_bucket("s3://models/store", tmp_path / "cache", 1 << 30, None, stop)
-        asked.join()
-    assert state.problem == "the server was stopped while the bucket was asked."
+        environment = os.environ | {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_REGION": "nowhere",
+        }
+        command = [sys.executable, "-c", STOPPED_CHECK, str(tmp_path / "cache")]
+        check = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            with silent.accept()[0]:  # the connection stays open while the check stops
+                began = time.monotonic()
+                said, _ = check.communicate("stop\n", timeout=45)
+        finally:
+            check.kill()
+            check.wait()
+    assert said == "the server was stopped while the bucket was asked.\n"
     assert time.monotonic() - began < 45, "it would be asked for 90 s"
