@@ -30,6 +30,7 @@ from models.columns.column import FLOAT32_LIMIT, NumericColumn
 from models.columns.column_encoding import encode_columns
 from models.columns.compact_rows import CompactRows
 from models.columns.gaps import gap_numbers
+from models.columns.magnitude import are_below
 from models.columns.named_columns import MAX_FAULTS, Cells, ColumnsEncoder, NamedColumns
 from models.columns.row_names import RowNames
 from models.columns.schema import Schema
@@ -239,8 +240,7 @@ class RowEncoder:
             numbers = numbers.astype(np.float64)
         if self._has_origins:
             numbers = numbers - self._origins
-        # One pass detects infinity, NaN and numbers that are too large: the largest magnitude is not below the limit.
-        if not float(max(numbers.max(), -numbers.min())) < FLOAT32_LIMIT:
+        if not are_below(numbers, FLOAT32_LIMIT):
             return None
         if self._takes_float32 and numbers.dtype == _FLOAT32 and numbers.flags.c_contiguous:
             return numbers.tobytes() if numbers.nbytes < _VIEWED_BYTES else numbers.data.cast("B")

@@ -13,8 +13,11 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
+from models.columns.magnitude import are_below
+
 HINT_BYTES = 4096  # bytes of a body that are searched before it is read in steps
 _BRACKET = ord("[")
+_KEYS = (["model", "instances"], ["instances"], ["instances", "model"])
 _EXACT = 2.0**53  # beyond, a whole number may differ from its float, and so name another category
 _MOST_ROWS = 1 << 14  # rows read at a time; each becomes a Python object for a moment
 _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*"([A-Za-z0-9._@-]{1,300})"\s*,')
@@ -78,7 +81,7 @@ class NumberReader:
             if not isinstance(request, simdjson.Object):
                 return None
             keys = list(request.keys())
-            if sorted(keys) not in (["instances"], ["instances", "model"]):
+            if keys not in _KEYS:
                 return None
             model = request["model"] if len(keys) > 1 else None
             numbers = _matrix(request["instances"], body)
@@ -86,7 +89,7 @@ class NumberReader:
             return None
         if numbers is None or not (model is None or isinstance(model, str)):
             return None
-        return (model, numbers) if max(numbers.max(), -numbers.min()) < _EXACT else None
+        return (model, numbers) if are_below(numbers, _EXACT) else None
 
 
 def _matrix(rows: object, text: bytes | bytearray) -> NDArray[np.float64] | None:

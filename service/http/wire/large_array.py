@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from models.columns.magnitude import are_below
 from service.errors import InvalidRequest
 from service.http.wire.bulk_json import NumberReader
 from service.http.wire.json_cutter import CLOSING, Cells, Elements, SliceCutter, plain_numbers
@@ -296,7 +297,7 @@ class LargeArray:
 
 def is_exact(numbers: NDArray[np.float64]) -> bool:
     """Returns True if no whole number among some numbers can have lost digits."""
-    return bool(max(numbers.max(), -numbers.min()) < _EXACT)
+    return are_below(numbers, _EXACT)
 
 
 def _joined(pieces: Iterable[Elements]) -> Elements:
