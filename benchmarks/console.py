@@ -29,7 +29,13 @@ from training.fit import fit
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+]
 SLID = "iris"
 _PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
@@ -47,7 +53,7 @@ def loads(url: str, chromium: str, times: int, models: int) -> list[tuple[float,
 
     found = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         for _ in range(times + 1):  # the first one warms the browser up
             context = browser.new_context(viewport={"width": 1200, "height": 900})
             page = context.new_page()
@@ -93,7 +99,7 @@ def moves(url: str, chromium: str, times: int) -> list[float]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.goto(f"{url}/#/models/{SLID}/try")
         page.wait_for_selector(".prediction")

@@ -99,12 +99,12 @@ def _print(connections: int, found: dict[str, list[tuple[LoadResult, float]]]) -
         print(
             f"{connections:11} {alias:9} {statistics.median(p50s):6.3f} {statistics.median(p99s):7.3f}"
             f" {statistics.median(rates):11,.0f} {statistics.median(cpus):7.1f} {middle[0]:>10} {middle[1]:>10}"
-            f"  ± {_error(ratios[1]):.3f}",
+            f"  ± {error_of_median(ratios[1]):.3f}",
             flush=True,
         )
 
 
-def _error(ratios: list[float]) -> float:
+def error_of_median(ratios: list[float]) -> float:
     """Returns the standard error of the median of ratios, from the distance of the quartiles."""
     if len(ratios) < 4:
         return float("nan")
