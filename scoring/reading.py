@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import pyarrow as pa
 
+from models.columns.cell_text import tidy
 from models.errors import DataError
 from scoring.arrow_file import ArrowReader
 from scoring.csv_file import CsvReader
@@ -79,11 +81,64 @@ def opened(
     Raises:
         DataError: the file cannot be read.
     """
+    reader: ParquetReader | CsvReader | ArrowReader
     if file.form == "parquet":
-        return ParquetReader(file.path, file.name, texts, columns)
-    if file.form == "csv":
-        return CsvReader(file.path, file.name)
-    return ArrowReader(file.path, file.name)
+        reader = ParquetReader(file.path, file.name, texts, columns)
+    elif file.form == "csv":
+        reader = CsvReader(file.path, file.name)
+    else:
+        reader = ArrowReader(file.path, file.name)
+    names = {tidy(name): name for name in reader.schema.names}
+    is_tidy = list(names) == reader.schema.names or len(names) < len(reader.schema.names)
+    return reader if is_tidy else _TidyReader(reader, names)
+
+
+class _TidyReader:
+    """A reader of a file whose columns have blanks around their names, or other spellings that training tidies.
+
+    Args:
+        reader: reader of the file.
+        names: names of the columns in the file, by their tidy names.
+
+    Attributes:
+        schema: Arrow schema of the file, with tidy names.
+    """
+
+    def __init__(self, reader: ParquetReader | CsvReader | ArrowReader, names: Mapping[str, str]) -> None:
+        self._reader = reader
+        self._names = names
+        self.schema = pa.schema([field.with_name(tidy(field.name)) for field in reader.schema])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.__exit__(kind, error, trace)
+
+    @property
+    def has_text_numbers(self) -> bool:
+        """True if numbers stand there as texts."""
+        return self._reader.has_text_numbers
+
+    @property
+    def points_are_ambiguous(self) -> bool:
+        """True if the point of a number may be a thousands mark."""
+        return self._reader.points_are_ambiguous
+
+    def group_rows(self) -> Sequence[int] | None:
+        """Returns the number of rows of each group; None for a file that is read from its beginning alone."""
+        return self._reader.group_rows()
+
+    def batches(self, groups: tuple[int, int], columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """Yields batches of at most `rows` rows with these columns, in this order."""
+        for batch in self._reader.batches(groups, [self._names[name] for name in columns], rows):
+            yield batch.rename_columns(list(columns))
+
+    def position(self) -> int:
+        """Returns the number of bytes read so far, about."""
+        return self._reader.position()
 
 
 def groups_of(file: SourceFile, *, rows: int) -> list[Groups]:

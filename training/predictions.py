@@ -21,6 +21,7 @@ from models.columns.labels import Label
 from models.columns.schema import ValuesTarget
 from models.covered_answers import covering_columns, names_of_bounds, value_columns
 from models.errors import DataError, RowError
+from models.label_arrays import label_array_type
 from training.data.features import read_as_earlier
 from training.data.notation import Precedent, precedent_of
 from training.data.raw_column import RawColumn
@@ -67,9 +68,9 @@ class Predictions:
         Raises:
             DataError: the table has a column with such a name, or two new columns would have the same.
         """
-        columns = {name: table.with_texts(name) for name in table.columns}
+        columns = {name: table.unchanged(name) for name in table.columns}
         columns = {name: _plain(cells) for name, cells in columns.items()}
-        new = self._columns_of_targets(prefix) if self.targets else {f"{prefix}prediction": pa.array(self.answers)}
+        new = self._columns_of_targets(prefix) if self.targets else {f"{prefix}prediction": self._labels_or_values()}
         if self.probabilities is not None:
             for i, label in enumerate(self.classes):
                 new[f"{prefix}probability {_written(label)}"] = pa.array(self.probabilities[:, i])
@@ -81,6 +82,9 @@ class Predictions:
                 f"{table.source} has a column {taken!r}: have the new ones named otherwise (--prefix NAME)."
             )
         return pa.table(columns | new)
+
+    def _labels_or_values(self) -> pa.Array:
+        return pa.array(self.answers, type=label_array_type(self.classes) if self.classes else pa.float64())
 
     def _columns_of_targets(self, prefix: str) -> dict[str, pa.Array]:
         """Returns the predictions of several targets, and then their bounds, by the name of the column."""

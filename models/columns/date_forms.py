@@ -23,6 +23,7 @@ ISO = "%Y-%m-%d"  # every column of dates accepts this one in addition to its ow
 # The forms that are tried on the texts of a column.
 TEXT_FORMS = (
     *("%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%Y", "%m-%d-%Y", "%d-%m-%y", "%m-%d-%y"),
+    "%y-%m-%d",
     *("%d.%m.%Y", "%m.%d.%Y", "%d.%m.%y", "%m.%d.%y", "%Y/%m/%d", "%Y.%m.%d", "%Y:%m:%d"),
     *("%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%dT%H%M", "%Y%m%dT%H%M%S"),
     *("%d %b %Y", "%d %b %y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d. %b %Y", "%d%b%Y", "%d%b%y"),
@@ -126,7 +127,7 @@ def digit_codes(form: str) -> list[str]:
 
 def twin_of(form: str) -> str | None:
     """Swaps day and month in a form; None if the form cannot be confused with another."""
-    if form.startswith("%Y") or not {"%d", "%m"} <= set(_CODES_OR_MARKS.findall(form)):
+    if form.startswith(("%Y", "%y")) or not {"%d", "%m"} <= set(_CODES_OR_MARKS.findall(form)):
         return None
     return "".join({"%d": "%m", "%m": "%d"}.get(part, part) for part in _CODES_OR_MARKS.findall(form))
 

@@ -62,6 +62,17 @@ def test_the_answers_are_those_of_the_model_in_every_format(store, mixed, tmp_pa
     np.testing.assert_allclose(answers["prediction"].to_numpy() - 1.6e9, np.array(values) - 1.6e9, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("suffix", EVERY_FORM)
+def test_names_of_columns_are_tidied_as_in_training(store, mixed, tmp_path, suffix):
+    untidy = mixed.rename_columns([f" {name}\u200b " for name in mixed.column_names])
+    outs = []
+    for name, table in (("tidy", mixed), ("untidy", untidy)):
+        source = write(table, tmp_path / f"{name}{suffix}")
+        outs.append(tmp_path / name)
+        assert score(store, source, "mixed", outs[-1], "--keep", "note") == 0
+    assert read(outs[0]).equals(read(outs[1]))
+
+
 @pytest.mark.parametrize("out", ["out", "out.parquet", "out.arrow", "out.csv"])
 def test_a_classifier_has_probabilities_and_labels_of_their_type(store, tmp_path, out):
     rng = np.random.default_rng(0)

@@ -134,6 +134,13 @@ def test_a_column_of_three_decimals_in_a_comma_file_is_read_with_a_note(understo
     assert any("'8.180' is 8.18, where the dot is the decimal mark" in note for note in table.notes)
 
 
+@pytest.mark.parametrize("sign", ["€ ", "$", "\u2212"])
+def test_a_sign_around_numbers_of_two_readings_hides_no_note(understood, sign):
+    table = understood(file_of(cycle(f"{sign}8.180", f"{sign}2.940"), "\t"))
+    assert abs(table.features["x"][0]) == 8.18
+    assert any("8.180' is " in note and "where the dot is the decimal mark" in note for note in table.notes)
+
+
 @pytest.mark.parametrize("other", ["0.25", "1,234.5", "2.5", "1.5e3"])
 def test_one_certain_cell_anywhere_decides(understood, other):
     table = understood(file_of(cycle("8.180", "294"), ";", w=cycle(other, "1")))

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from axon.import_rows import rows_and_statistics
@@ -138,6 +140,56 @@ class TestPredictedFiles:
         assert kept["area"].tolist() == ["-9999.0", "1000", "1037"]
         answered(csv(area=AREAS, city=cities()))
         assert "a missing value" not in capsys.readouterr().err
+
+    def test_columns_beside_the_models_come_out_as_they_were(self, trained, tmp_path):
+        _, answered = trained(csv(area=AREAS, rent=rents()))
+        written = ["NA", "null", " a ", "\ufeffz", "", "007", "nan", 'say "x, y"']
+        area = [" 1000", *AREAS[1:8]]
+        assert answered(csv(land=written, area=area, code=["1.50"] * 8)) is not None
+        kept = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
+        assert kept["land"].tolist() == written
+        assert kept["area"].tolist() == list(map(str, area))
+        assert kept["code"].tolist() == ["1.50"] * 8
+        table = pa.table({"land": written, "kind": pa.array(written).dictionary_encode(), "area": AREAS[:8]})
+        pq.write_table(table, tmp_path / "new.parquet")
+        answered(tmp_path / "new.parquet")
+        kept = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
+        assert kept["land"].tolist() == kept["kind"].tolist() == written
+
+    def test_a_column_that_the_file_cannot_hold_is_named_and_nothing_is_written(self, trained, tmp_path, capsys):
+        _, answered = trained(csv(area=AREAS, rent=rents()))
+        table = pa.table({"area": AREAS, "tags": [["a", "b"]] * ROWS, "raw": [b"\xff\xfe"] * ROWS})
+        for name, kind in (("tags", "list<"), ("raw", "binary")):
+            pq.write_table(table.select(["area", name]), tmp_path / "new.parquet")
+            assert answered(tmp_path / "new.parquet") is None
+            assert not (tmp_path / "out.csv").exists()
+            error = capsys.readouterr().err
+            assert f"column '{name}' of new.parquet is of the type {kind}" in error
+            assert "write Parquet (--out FILE.parquet)" in error
+
+    def test_labels_beyond_63_bits_are_written(self, trained, tmp_path):
+        labels = [18446744073709551615, 18446744073709551614] * (ROWS // 2)
+        _, answered = trained(csv(area=AREAS, label=labels), target="label", hidden_sizes=())
+        assert answered(csv(area=AREAS)) is not None
+        assert set(pd.read_csv(tmp_path / "out.csv")["prediction"]) <= set(labels)
+
+    def test_a_date_of_two_readings_is_read_as_another_column_shows_or_refused(self, tmp_path, capsys):
+        days = pd.date_range("2024-01-01", periods=ROWS)
+        columns = {"order": days, "ship": days + pd.to_timedelta(np.arange(ROWS) % 30, unit="D")}
+        pd.DataFrame(columns | {"rent": rents()}).to_parquet(tmp_path / "train.parquet")
+        model = fit(tmp_path / "train.parquet", **(CHOICES | {"name": "rents"}))
+        model.publish(Store(tmp_path / "store"))
+        line = ["predict", "--model", "rents", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out.csv")]
+        one_day = csv(order=["03/01/2024"] * 3, ship=["03/15/2024", "03/20/2024", "03/28/2024"])
+        (tmp_path / "us.csv").write_text(one_day)
+        assert main([*line, str(tmp_path / "us.csv")]) == 0
+        ships = pd.to_datetime(["2024-03-15", "2024-03-20", "2024-03-28"])
+        expected = self.expected(model, order=pd.to_datetime(["2024-03-01"] * 3), ship=ships)
+        np.testing.assert_allclose(pd.read_csv(tmp_path / "out.csv")["prediction"], expected, rtol=1e-6)
+        (tmp_path / "us.csv").write_text(csv(order=["03/01/2024"], ship=["2024-03-15"]))
+        capsys.readouterr()
+        assert main([*line, str(tmp_path / "us.csv")]) == 2
+        assert "no cell of the column tells which" in capsys.readouterr().err
 
     def test_a_typed_table_has_no_signs_and_gets_a_note(self, trained, tmp_path, capsys):
         model, answered = trained(csv(share=[f"{i + 10} %" for i in range(ROWS)], rent=rents()))

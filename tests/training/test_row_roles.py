@@ -1,6 +1,7 @@
 """Weights, groups, times and a test file decide the use of rows; an invalid value is refused with its row."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from raw_tables import cells, csv_of, read
@@ -41,6 +42,24 @@ class TestRoles:
         with pytest.raises(DataError) as refused:
             read_text(csv_of(weights), weight="x")
         assert message in str(refused.value)
+
+    @pytest.mark.parametrize("form", ["%d%m%Y", "%m%d%Y", "%d%m%y", "%m%d%y"])
+    def test_dates_with_the_year_at_the_end_are_no_numbers_in_order(self, read_text, form):
+        days = pd.date_range("2024-01-01", periods=112)
+        texts = list(days.strftime(form))
+        with pytest.raises(
+            DataError, match=rf"time 'x' .* of the form {form}, such as '{texts[0]}' at line 2, .* \(--d"
+        ):
+            read_text(csv_of(texts), time="x")
+        read_in = read_text(csv_of(texts), time="x", date_formats={"x": form})
+        assert read_in.time.tolist() == days.to_pydatetime().tolist()
+        if form.endswith("%Y"):
+            with pytest.raises(DataError, match=r"write them as in ISO 8601"):
+                read({"x": [*map(int, texts)], "z": [*range(112)], "y": ["a", "b"] * 56}, time="x")
+
+    def test_other_numbers_are_times(self, read_text):
+        for times in (range(10_101, 10_301), [20240101 + i for i in range(28)], [f"{i:06}" for i in range(60)]):
+            assert read_text(csv_of(list(times)), time="x").time.argmax() == len(times) - 1
 
     def test_times_and_groups_that_are_missing_or_have_no_order_are_refused(self, read_text):
         with pytest.raises(DataError, match=r"group 'x' of data.csv has no value at line 3: give every row a group"):

@@ -89,6 +89,24 @@ class TestFound:
                 table_of(texts)
             assert table_of(texts, date_formats={"x": form}).features["x"].tolist() == moments
 
+    @pytest.mark.parametrize(
+        "texts",
+        [
+            [f"{i % 20 + 5:02}-{i % 12 + 1:02}-01" for i in range(60)],  # the first of each month, or a year's days
+            [f"{i % 12 + 10:02}-05-{i % 9 + 10:02}" for i in range(60)],
+            ["24-03-01"] * 5 + ["05-03-24"] * 5,
+        ],
+    )
+    def test_two_digits_that_may_be_year_or_day_are_refused(self, texts):
+        with pytest.raises(DataError, match=r"is 20.* by --date-format x=%y-%m-%d, .* and no cell of the column tells"):
+            table_of(texts)
+        assert table_of(texts, date_formats={"x": "%y-%m-%d"}).date_forms == {"x": "%y-%m-%d"}
+
+    @pytest.mark.parametrize("form", ["%y-%m-%d", "%d-%m-%y"])
+    def test_more_days_than_years_tell_where_the_year_is(self, form):
+        days = pd.date_range("2024-01-01", periods=112)
+        assert table_of(list(days.strftime(form))).features["x"].tolist() == days.to_pydatetime().tolist()
+
     @pytest.mark.parametrize("suffix", [" UTC", "Z", " GMT", "+00", "+00:00", ".000 UTC", ".000000+0000", " Z"])
     def test_utc_may_be_written_in_any_way(self, suffix):
         plain = table_of(list(DAYS.strftime("%Y-%m-%d %H:%M:%SZ")))

@@ -19,6 +19,7 @@ from models.open_store import open_store
 from models.signing import trusted
 from training.commands.options import CommandLine
 from training.commands.table import add_text, reading_of, text_format_of
+from training.data.arrow_types import is_plain
 from training.data.notation import Precedent
 from training.data.source import read_source
 from training.data.table import Table
@@ -112,6 +113,29 @@ def writer_of(out: Path | None) -> Writer:
     return _WRITERS[suffix]
 
 
+def _check_written(answered: pa.Table, write: Writer, source: str) -> None:
+    """Refuses a column that the file's format cannot hold, before the file is opened.
+
+    Args:
+        answered: table to write.
+        write: function that writes the table.
+        source: name of the table that was answered, for the message.
+
+    Raises:
+        DataError: the format cannot hold a column.
+    """
+    for field in answered.schema:
+        if is_plain(field.type):
+            continue
+        try:
+            write(answered.select([field.name]), pa.MockOutputStream())
+        except pa.ArrowException as error:
+            raise DataError(
+                f"column {field.name!r} of {source} is of the type {field.type}, which a file of this format does not "
+                "hold: write Parquet (--out FILE.parquet), or leave the column out of the table."
+            ) from error
+
+
 def table_of(arguments: argparse.Namespace, precedent: Precedent | None) -> Table:
     """Returns the table of the command line.
 
@@ -140,6 +164,7 @@ def write_answers(arguments: argparse.Namespace, table: Table, predictions: Pred
     """
     out: Path | None = arguments.out
     answered = predictions.beside(table, prefix=arguments.prefix)
+    _check_written(answered, write, table.source)
     for note in (*table.notes, *predictions.notes):
         print(note, file=sys.stderr)
     for column, cells in predictions.unknown.items():

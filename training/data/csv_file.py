@@ -7,6 +7,7 @@ the slow `csv` module reads it again, only to name the line at fault.
 from __future__ import annotations
 
 import csv
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -66,6 +67,11 @@ def read_csv(path: Path, *, delimiter: str | None = None, text_format: TextForma
     rows = len(next(iter(columns.values()))) if columns else 0  # type: ignore[arg-type]  # all are read by now
     if rows + 1 != text.text_lines:
         file.check_quotes()
+
+    @functools.cache
+    def unchanged() -> dict[int, pa.Array | None]:
+        return file.columns(list(place.values()), width=len(names), as_written=True)  # at once, in one pass
+
     return Table(
         source=path.name,
         columns={name: columns[i] for name, i in place.items()},
@@ -79,6 +85,7 @@ def read_csv(path: Path, *, delimiter: str | None = None, text_format: TextForma
         shown={name: shown[i] for name, i in place.items() if i in shown},
         locate=file.where,
         read_texts=lambda name: file.columns([place[name]], width=len(names), keep_texts=True)[place[name]],
+        read_unchanged=lambda name: unchanged()[place[name]],
     )
 
 
@@ -136,6 +143,7 @@ class _CsvFile:
         *,
         width: int,
         keep_texts: bool = False,
+        as_written: bool = False,
         shown: dict[int, MarkEvidence] | None = None,
     ) -> dict[int, pa.Array | None]:
         """Reads the cells below the header of some columns; None for a column that has to be read with texts kept.
@@ -144,6 +152,7 @@ class _CsvFile:
             wanted: indices of the columns.
             width: number of cells of a record.
             keep_texts: True to keep the texts of all columns.
+            as_written: True to keep the texts of all columns unchanged.
             shown: dictionary to which the evidence of decimal marks is added, by column, for texts that are not kept.
 
         Raises:
@@ -153,7 +162,7 @@ class _CsvFile:
         for block in (min(max(_COLUMN_BLOCK * width, _MIN_BLOCK), _LARGE_BLOCK), longest):
             try:
                 scratch = Scratch.for_bytes(self.text.size)
-                columns = {i: TextColumn(keep_texts=keep_texts, scratch=scratch) for i in wanted}
+                columns = {i: TextColumn(keep_texts=keep_texts, as_written=as_written, scratch=scratch) for i in wanted}
                 is_header = True
                 for batch in self._batches(list(wanted), width, block):
                     for column, cells in zip(columns.values(), batch.columns, strict=True):

@@ -21,6 +21,9 @@ from training.data.typed_options import typed
 
 _SAMPLE = 64  # number of texts with which a form is tried first
 _FULL = re.compile(r"\d\d[.-]\d\d[.-]\d\d\b")  # 1.2.10 is a version rather than a date
+# Two digits, three times, with hyphens: the short form of ISO 8601, or a day or month first.
+_YEAR_FIRST, _YEAR_LAST = "%y-%m-%d", ("%d-%m-%y", "%m-%d-%y")
+_MANY_DAYS = 4  # so many times as many numbers of days as of years tell which is which
 _LEAST_DIGITS = 2  # digits of a text that may be a date, such as Feb-24
 
 
@@ -73,11 +76,12 @@ class DateTexts:
     at: Callable[[int], str]
     other_columns: Callable[[], dict[str, pa.Array]]
 
-    def find(self, share: float) -> FoundForm | None:
+    def find(self, share: float, *, forced: bool) -> FoundForm | None:
         """Finds the form of the dates.
 
         Args:
             share: least share of the rows with a text that must be dates of the form; the others count as errors.
+            forced: True if the column must hold dates, so that its values count, even if all are the same.
 
         Returns:
             The form, or None if no form reads this share of the rows.
@@ -88,13 +92,20 @@ class DateTexts:
         tried = forms_in(self.codes, self.texts, share)
         if not tried:
             return None
+        year_first = next((one for one in tried if one.form == _YEAR_FIRST), None)
+        others = [one for one in tried if year_first and one.form in _YEAR_LAST and one.rows >= year_first.rows]
+        if year_first is not None and others and (forced or len(self.texts) > 1):
+            is_first = self._is_year_first()
+            if is_first is None:
+                raise self._ambiguous_year(year_first, others)
+            tried = [year_first] if is_first else [one for one in tried if one is not year_first]
         best = tried[0]
         twin = next((one for one in tried if one.form == twin_of(best.form)), None)
         if twin is None:
             return self._found(best)
         self._check_not_mixed(best, twin)
         is_constant = len(self.texts) == 1 and not (self.codes == MISSING).any()
-        if best.rows > twin.rows or is_constant:
+        if best.rows > twin.rows or (is_constant and not forced):  # a constant column is left out of training
             return self._found(best)
         if "." in best.form:
             return self._with_day_first(*sorted((best, twin), key=lambda one: one.form))
@@ -125,6 +136,31 @@ class DateTexts:
             by_order = {day_or_month_first([one.form]): one for one in (best, twin)}
             return self._found(by_order[order], f", with the {order} first as in column {name!r}")
         raise self._ambiguous(*sorted((best, twin), key=lambda one: one.form))
+
+    def _is_year_first(self) -> bool | None:
+        """Returns True if the first number of `24-09-17` is the year, False if the last; None if nothing tells.
+
+        A table has many more days than years, unless all of its dates are the first day of a month.
+        """
+        numbers = pc.extract_regex(self.texts, r"^\s*(?P<first>\d\d)-\d\d-(?P<last>\d\d)")
+        first, last = (set(pc.struct_field(numbers, name).drop_null().to_pylist()) for name in ("first", "last"))
+        few, many = sorted((first, last), key=len)
+        if len(many) < _MANY_DAYS * len(few) or few == {"01"}:
+            return None
+        return few is first
+
+    def _ambiguous_year(self, year_first: TriedForm, others: list[TriedForm]) -> DataError:
+        place = int(np.argmax(~np.isnat(year_first.dates) & ~np.isnat(others[0].dates)))
+        cell = f"{self.texts[place].as_py()!r} at {self.at(int(np.argmax(self.codes == place)))}"
+        readings = [
+            f"{iso_text(one.dates[place])} by {option(self.name, one.form)}"
+            for one in (year_first, *sorted(others, key=lambda one: one.form))
+        ]
+        names = f"read the column as names ({typed('--categorical', self.name)})"
+        return DataError(
+            f"{self.called}: {cell} is {', '.join(readings[:-1])}, and {readings[-1]}, and no cell of the column tells "
+            f"which: say it by that option, or {names}."
+        )
 
     def _ambiguous(self, day_first: TriedForm, month_first: TriedForm) -> DataError:
         differ = (day_first.dates != month_first.dates) & ~np.isnat(day_first.dates)
@@ -200,7 +236,7 @@ def day_or_month_first(forms: list[str]) -> str | None:
     Forms with points are ignored: they say nothing about forms with other marks.
     """
     orders = [form for form in forms if twin_of(form) is not None and "." not in form]
-    if len(orders) != 1:
+    if len(orders) != 1 or _YEAR_FIRST in forms:
         return None
     return "day" if orders[0].index("%d") < orders[0].index("%m") else "month"
 

@@ -66,7 +66,7 @@ class DateReading:
         column = DateTexts(
             name=self.name, called=self.called, codes=codes, texts=texts, at=self.at, other_columns=lambda: others
         )
-        found = column.find(1.0 if is_strict else share)
+        found = column.find(1.0 if is_strict else share, forced=forced)
         if found is not None or not is_strict or (numbers := self.numbers()) is None:
             return found
         form, remark = form_of_numbers(self.name, numbers)

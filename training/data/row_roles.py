@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from training.data.column_choices import ColumnChoices
+from training.data.date_columns import option
 from training.data.raw_column import RawColumn
 from training.data.values import missing_of
+
+# Forms of dates with the year at the end, by the number of digits, and the years of those with four digits.
+_YEAR_LAST = {8: ("%d%m%Y", "%m%d%Y"), 6: ("%d%m%y", "%m%d%y")}
+_YEARS = (1900, 2100)
 
 
 def read_weight(column: RawColumn) -> NDArray[np.float64]:
@@ -63,7 +69,41 @@ def read_time(column: RawColumn, choices: ColumnChoices) -> NDArray[Any]:
             f"{column.called} holds names ({time[0]!r} at {column.at(0)}), which have no order in time: it takes dates "
             "as in ISO 8601 (2024-05-31), or numbers."
         )
+    if time.dtype.kind == "f":
+        _check_no_dates(column, time)
     return time
+
+
+def _check_no_dates(column: RawColumn, time: NDArray[np.float64]) -> None:
+    """Refuses numbers that are dates with the year at the end, whose order is not that of time.
+
+    Raises:
+        DataError: all numbers are dates of one such form; the message has the options that read the column.
+    """
+    texts = column.texts()
+    some = [] if texts is None else pc.unique(texts).dictionary_decode().drop_null().to_pylist()
+    is_code = len(set(map(len, some))) == 1 and all(map(str.isdecimal, some)) and any(one[0] == "0" for one in some)
+    digits = len(some[0]) if is_code else 8
+    form = next((form for form in _YEAR_LAST.get(digits, ()) if _are_dates(time, form)), None)
+    if form is None:
+        return
+    first = f"{(column.cells if texts is None else texts)[0].as_py()!r} at {column.at(0)}"
+    remedy = f"say the form ({option(column.name, form)})" if is_code else "write them as in ISO 8601 (2024-05-31)"
+    raise DataError(
+        f"{column.called} holds dates of the form {form}, such as {first}, whose numbers are not in the order of time: "
+        f"{remedy}."
+    )
+
+
+def _are_dates(time: NDArray[np.float64], form: str) -> bool:
+    """Returns True if all numbers are dates of a form of day, month and year at the end."""
+    year_digits = 4 if form.endswith("%Y") else 2
+    rest, year = np.divmod(time, 10**year_digits)
+    first, second = np.divmod(rest, 100)
+    day, month = (first, second) if form.startswith("%d") else (second, first)
+    is_date = (day >= 1) & (day <= 31) & (month >= 1) & (month <= 12) & (time == np.floor(time))
+    is_year = (year >= _YEARS[0]) & (year <= _YEARS[1]) if year_digits == 4 else np.ones(len(time), dtype=np.bool_)
+    return bool((is_date & is_year).all())
 
 
 def check_groups_apart(train: DictionaryColumn, test: DictionaryColumn, column: RawColumn) -> None:

@@ -47,6 +47,8 @@ class Table:
         precedent: notation of an earlier table, which decides the marks where this table's cells do not.
         locate: function from a row, counted from 0, to its place in words ("line 7").
         read_texts: function that reads the texts of a column again, for columns whose texts are not kept.
+        read_unchanged: function that returns the texts of a column as the source has them, with all blanks and with
+            texts that count as missing; None for a column without such texts.
         categorical: columns of numbers that the source declares categories, as pandas' `category` does.
         missing: values that the user declared missing, whose cells are null.
     """
@@ -61,6 +63,7 @@ class Table:
     precedent: Precedent | None = None
     locate: Callable[[int], str] = lambda row: f"row {row} (counting from 0)"
     read_texts: Callable[[str], pa.Array] | None = None
+    read_unchanged: Callable[[str], pa.Array | None] | None = None
     categorical: frozenset[str] = frozenset()
     missing: MissingValues = field(default_factory=MissingValues)
 
@@ -93,6 +96,11 @@ class Table:
         if self.read_texts is None or pa.types.is_dictionary(cells.type):
             return cells
         return self.read_texts(name)
+
+    def unchanged(self, name: str) -> pa.Array:
+        """Returns a column with its texts as the source has them, with all blanks and with texts such as `NA`."""
+        cells = None if self.read_unchanged is None else self.read_unchanged(name)
+        return self.with_texts(name) if cells is None else cells
 
     def decision(self, name: str) -> Decision:
         """Decides the marks of a column's numbers: by the user's choice, the column's texts, or those of the table."""
@@ -165,7 +173,7 @@ class Table:
     def select(self, keep: NDArray[np.bool_]) -> Table:
         """Returns the rows at which `keep`, `(rows,)`, is True; messages locate each row at its original place."""
         mask, places = pa.array(keep), np.flatnonzero(keep)
-        locate, read_texts = self.locate, self.read_texts
+        locate, read_texts, read_unchanged = self.locate, self.read_texts, self.read_unchanged
         scratch = self.scratch()
         kept = {}
         for name, cells in self.columns.items():
@@ -176,6 +184,7 @@ class Table:
             columns=kept,
             locate=lambda row: locate(int(places[row])),
             read_texts=None if read_texts is None else lambda name: read_texts(name).filter(mask),
+            read_unchanged=None if read_unchanged is None else lambda name: _filtered(read_unchanged(name), mask),
         )
 
     def scratch(self) -> Scratch | None:
@@ -200,15 +209,15 @@ class Table:
         check_names(names, source=source)
         notes: list[str] = []
         scratch = Scratch.for_bytes(table.nbytes)
-        return cls(
-            source=source,
-            columns={
-                name: _typed(column, field, f"Column {name!r} of {source}", notes, scratch)
-                for name, column, field in zip(names, table.columns, table.schema, strict=True)
-                if not _PANDAS_INDEX.fullmatch(name)
-            },
-            notes=tuple(notes),
-        )
+        columns: dict[str, pa.Array] = {}
+        changed: dict[str, pa.Array] = {}
+        for name, column, kind in zip(names, table.columns, table.schema, strict=True):
+            if not _PANDAS_INDEX.fullmatch(name):
+                cells, texts = _typed(column, kind, f"Column {name!r} of {source}", notes, scratch)
+                columns[name] = cells
+                if texts is not None:
+                    changed[name] = texts
+        return cls(source=source, columns=columns, notes=tuple(notes), read_unchanged=changed.get)
 
     @classmethod
     def from_pandas(cls, frame: Any, *, source: str = "the data frame") -> Table:
@@ -270,12 +279,22 @@ def check_names(names: Iterable[str], *, source: str, passed_over: Container[int
 
 def _typed(
     column: pa.ChunkedArray, field: pa.Field, called: str, notes: list[str], scratch: Scratch | None
-) -> pa.Array:
+) -> tuple[pa.Array, pa.Array | None]:
+    """Returns the cells of a column, and the texts before they were changed; None if they were not."""
     plain, remark = plain_column(column, field)
     if remark is not None:
         notes.append(f"{called} {remark}")
-    cells = _bare(_array(plain), called, notes)
-    return cells if scratch is None or is_view(cells, column) else scratch.copy_cells(cells)
+    array = _array(plain)
+    cells = _bare(array, called, notes)
+    texts = array if pa.types.is_dictionary(cells.type) and cells is not array else None
+    if scratch is None:
+        return cells, texts
+    kept = cells if is_view(cells, column) else scratch.copy_cells(cells)
+    return kept, None if texts is None else scratch.copy_cells(texts)
+
+
+def _filtered(cells: pa.Array | None, mask: pa.Array) -> pa.Array | None:
+    return None if cells is None else cells.filter(mask)
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:

@@ -44,17 +44,19 @@ class TextColumn:
 
     Args:
         keep_texts: True to keep the texts in any case.
+        as_written: True to keep the texts unchanged; an empty text is missing.
         scratch: scratch space of the cells of a large table; None to keep them in memory.
 
     Attributes:
         evidence: evidence of the marks in numbers whose texts were dropped; None if texts are kept.
     """
 
-    def __init__(self, *, keep_texts: bool = False, scratch: Scratch | None = None) -> None:
+    def __init__(self, *, keep_texts: bool = False, as_written: bool = False, scratch: Scratch | None = None) -> None:
         self._scratch = scratch
         self.evidence: MarkEvidence | None = None
         self._mark: str | None = None  # decimal mark of the numbers, once the texts are dropped
-        self._keep_texts = keep_texts
+        self._keep_texts = keep_texts or as_written
+        self._as_written = as_written
         self._read: _Reader | None = None  # function that reads cells, once the texts are dropped
         self._texts: list[tuple[NDArray[np.int32], pa.Array]] = []  # by block: (rows,) codes, and distinct texts
         self._values: list[NDArray[Any]] = []  # by block: (rows,) float64 or datetime64[us]
@@ -73,7 +75,9 @@ class TextColumn:
                 self._values, self._must_be_read_again, self.evidence = [], True, None
             return
         codes, texts = dictionary_encoded(block)
-        self._texts.append((codes, bare_texts(texts)))
+        if self._as_written:
+            texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, texts.type), texts)
+        self._texts.append((codes, texts if self._as_written else bare_texts(texts)))
         if not self._keep_texts and len(texts) > max(_FEW, len(block) // 4):
             self._drop_texts()
 

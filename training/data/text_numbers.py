@@ -159,19 +159,24 @@ class TextNumbers:
         plain = np.flatnonzero(is_number & ~adorned & (values != 0))
         if not len(places):
             self._check_units({"": int(plain[0])} if len(plain) else {}, remedy)
-            is_found_out = self.evidence.is_open and self.decision.because
-            text = self.evidence.open_dot or self.evidence.open_comma if is_found_out else None
-            if marks.decimal == "," == self.delimiter:  # lists of numbers are more likely here than decimal commas
-                text = text or self.evidence.comma
-            if text is not None:
-                self.remarks.append(reading_remark(text, marks, self.decision.because))
+            self._remark_on_marks(marks)
             return
         around = adornments_of(self.texts.filter(pa.array(adorned)), values[adorned])
         units = {unit: int(places[i]) for unit, i in around.units.items()}
         if len(plain):
             units.setdefault("", int(plain[0]))
         self._check_units(units, remedy)
-        self._remark_on_adornments(places, values, around, marks)
+        if not self._remark_on_adornments(places, values, around, marks):
+            self._remark_on_marks(marks)
+
+    def _remark_on_marks(self, marks: Marks) -> None:
+        """Adds a remark on texts with two readings, of which something else than the texts has decided for one."""
+        is_found_out = self.evidence.is_open and self.decision.because
+        text = self.evidence.open_dot or self.evidence.open_comma if is_found_out else None
+        if marks.decimal == "," == self.delimiter:  # lists of numbers are more likely here than decimal commas
+            text = text or self.evidence.comma
+        if text is not None:
+            self.remarks.append(reading_remark(text, marks, self.decision.because))
 
     def _check_units(self, units: dict[str, int], remedy: str) -> None:
         named = [unit for unit in units if unit]
@@ -192,22 +197,26 @@ class TextNumbers:
 
     def _remark_on_adornments(
         self, places: NDArray[np.int64], values: NDArray[np.float64], around: Adornments, marks: Marks
-    ) -> None:
+    ) -> bool:
+        """Adds a remark on what stands around numbers; returns True if the remark gives the reason for the marks."""
         shown = int(places[0])
         reasons = []
+        gives_marks = False
         if marks.thousands and pc.any(pc.match_substring(self.texts.take(pa.array(places)), marks.thousands)).as_py():
             because = f", {self.decision.because}" if self.decision.because else ""
             reasons.append(f"the {_MARKS[marks.thousands]} divides thousands{because}")
+            gives_marks = True
             found = pc.index(pc.match_substring(self.texts.take(pa.array(places)), marks.thousands), True).as_py()
             shown = int(places[found])
         if around.bracketed is not None:
             reasons.append("brackets are a minus sign")
         named = [unit for unit in around.units if unit]
         if named and not reasons and self.precedent is not None and self.precedent.of(self.name).unit in named:
-            return  # the note on the earlier table says so
+            return False  # the note on the earlier table says so
         reasons += [f"the sign {unit!r} is left out" for unit in named]
         why = f" ({'; '.join(reasons)})" if reasons else ""
         self.remarks.append(f"is read as numbers: {self._text(shown)!r} is {values[shown]:.15g}{why}.")
+        return gives_marks
 
     def remark_on_names(self) -> None:
         """Adds a remark on texts that are read as categories although some, or all but for a unit, are numbers."""
