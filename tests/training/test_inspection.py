@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -12,6 +13,7 @@ from models.errors import DataError
 from training.data.column_choices import ColumnChoices
 from training.data.csv_file import read_csv
 from training.data.inspection import inspect_table
+from training.data.source import read_source
 from training.data.table import Table
 from training.data.understanding import read_training_table
 
@@ -214,3 +216,18 @@ def test_hundreds_of_columns_are_shown_in_a_screenful_with_the_odd_one_among_the
     assert len(shown.splitlines()) < 150
     assert "c499" in shown
     assert "more columns (" in shown
+
+
+@pytest.mark.parametrize("is_text", [False, True])
+def test_whole_numbers_that_float64_rounds_are_told(tmp_path, is_text):
+    ids = [2**60 + i for i in range(60)]
+    wide = [2**54 + 1000 * (i % 7) + i % 3 for i in range(60)]
+    frame = pd.DataFrame({"u": ids, "v": wide, "w": [i % 5 for i in range(60)], "y": ["a", "b"] * 30})
+    source = frame
+    if is_text:
+        source = tmp_path / "t.csv"
+        frame.to_csv(source, index=False)
+    inspection = inspect_table(read_source(source), target="y")
+    assert "has one value only in 64-bit floating point, 1.15292e+18: it is left out" in remarks(inspection, "u")
+    assert "whole numbers from 2**53 on, of which 16 digits count: --categorical v reads" in remarks(inspection, "v")
+    assert remarks(inspection, "w") == ""

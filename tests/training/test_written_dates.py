@@ -236,7 +236,6 @@ class TestNumbers:
             ("time", [1, 406, 172_792]),
             ("date", [1, 2, 3]),
             ("phone", [4_917_012_345, 4_917_199_999]),
-            ("tweet_id", [1_700_000_000_000_000_000, 1_700_000_500_000_000_000]),
             ("code", [20240215, 20241315]),
             ("year", [2019, 2020]),
             ("zip", [10_115, 45_337]),
@@ -245,6 +244,11 @@ class TestNumbers:
     def test_other_numbers_stay_numbers_without_a_word(self, name, numbers, read_text):
         table = read_text(csv_of(numbers * 3).replace("x,", f"{name},", 1))
         assert (kinds(table)[name], table.notes) == ("numeric", ())
+
+    def test_numbers_of_many_digits_are_told_to_be_rounded_and_not_to_be_moments(self, read_text):
+        table = read_text(csv_of([1_700_000_000_000_000_000, 1_700_000_500_000_000_000] * 3))
+        assert kinds(table)["x"] == "numeric"
+        assert [note.partition(" from 2**53")[0] for note in table.notes] == ["Column 'x' has whole numbers"]
 
     def test_numbers_that_are_to_be_dates_are_read_where_one_form_fits(self):
         table = table_of([1_708_000_000, 1_709_000_000], date=("x",))

@@ -26,6 +26,7 @@ MIN_MARKED_ROWS = 2
 
 _BYTES_A_VALUE = 8  # float64 and datetime64
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)  # 007 is a code
+_EXACT, _MOST_DIGITS = 2.0**53, 2.0**64  # whole numbers of 64 bits that float64 may round lie between these
 _IDENTIFIERS = ("id", "uuid", "guid", "key", "index", "rownum", "row_number")
 
 
@@ -191,7 +192,8 @@ def reason_to_drop(values: Values) -> str | None:
         return None
     shown = str(present[0])[:10] if values.dtype.kind == "M" else f"{present[0]:g}"
     if len(present) == len(values):
-        return f"has one value only, {shown},"
+        rounded = " in 64-bit floating point" if are_rounded(present) else ""
+        return f"has one value only{rounded}, {shown},"
     return _too_rare(len(present), shown)
 
 
@@ -226,7 +228,21 @@ def remark_on(name: str, values: Values, choices: ColumnChoices) -> str | None:
     if values.dtype.kind == "f" and is_row_number(name, values):
         drop = typed("--drop", name)
         return f"looks like an identifier or a row number, and is kept: if it is one, leave it out ({drop})."
+    if are_rounded(values) and name not in choices.numeric:
+        option = typed("--categorical", name)
+        return (
+            f"has whole numbers from 2**53 on, of which 16 digits count: {option} reads them as names, with all digits."
+        )
     return None
+
+
+def are_rounded(values: Values) -> bool:
+    """Returns True for whole numbers of which some are so large that float64 does not hold each of their neighbours."""
+    if isinstance(values, DictionaryColumn) or values.dtype.kind != "f":
+        return False
+    present = values[np.isfinite(values)]
+    largest = float(np.abs(present).max(initial=0.0))
+    return _EXACT < largest < _MOST_DIGITS and bool((np.trunc(present) == present).all())
 
 
 def is_row_number(name: str, values: NDArray[np.float64]) -> bool:

@@ -98,7 +98,7 @@ class Table:
         return self.read_texts(name)
 
     def unchanged(self, name: str) -> pa.Array:
-        """Returns a column with its texts as the source has them, with all blanks and with texts such as `NA`."""
+        """Returns a column with the texts of the source, with all blanks and with texts such as `NA`."""
         cells = None if self.read_unchanged is None else self.read_unchanged(name)
         return self.with_texts(name) if cells is None else cells
 
@@ -280,7 +280,7 @@ def check_names(names: Iterable[str], *, source: str, passed_over: Container[int
 def _typed(
     column: pa.ChunkedArray, field: pa.Field, called: str, notes: list[str], scratch: Scratch | None
 ) -> tuple[pa.Array, pa.Array | None]:
-    """Returns the cells of a column, and the texts before they were changed; None if they were not."""
+    """Returns the cells of a column, and the texts of the source; None in place of unchanged texts."""
     plain, remark = plain_column(column, field)
     if remark is not None:
         notes.append(f"{called} {remark}")
