@@ -147,8 +147,8 @@ class BatchAnswerer:
             not finite.
         """
         encoder = own.encoder
-        if not encoder.takes_numbers or not all(_are_numbers(cells) for cells in columns):
-            return None
+        if not encoder.takes_numbers or encoder.has_gaps or not all(_are_numbers(cells) for cells in columns):
+            return None  # a block is rounded to float32, in which a number may be the same as a declared gap
         arrays = [np.asarray(cells) for cells in columns]
         answers = np.empty((rows, self._fused.out_features), dtype=np.float32)
         for start in range(0, rows, own.block.rows):

@@ -21,7 +21,7 @@ from models.columns.cell_text import MISSING_TEXTS, category_of
 from models.columns.cells import category_numbers
 from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.dates import FIRST_DAY, LAST_DAY
-from models.columns.gaps import gap_numbers, gap_texts
+from models.columns.gaps import CategoryGaps, NumberGaps
 
 MATRIX = "rows"  # the name of the input with all columns
 NO_DATE = -(2**63)  # NumPy's NaT as an integer
@@ -91,9 +91,13 @@ class ColumnsGraph:
         graph = self._graph
         cells = MATRIX if self._matrix else graph.concat([column.name for column in columns])  # (rows, columns)
         missing = graph.op("IsNaN", cells)
-        gaps = [gap_numbers(column.gaps) for column in columns]
-        for row in zip_longest(*gaps, fillvalue=np.nan):  # NaN equals no number
+        gaps = [NumberGaps(column.gaps) for column in columns]
+        for row in zip_longest(*(own.numbers for own in gaps), fillvalue=np.nan):  # NaN equals no number
             missing = graph.op("Or", missing, graph.op("Equal", cells, graph.constant(np.array(row, dtype=np.float64))))
+        for row in zip_longest(*(own.float32 for own in gaps), fillvalue=np.nan):
+            rounded = graph.op("Cast", cells, to=TensorProto.FLOAT)
+            is_gap = graph.op("Equal", rounded, graph.constant(np.array(row, dtype=np.float32)))
+            missing = graph.op("Or", missing, is_gap)
         shifted = cells
         if any(column.origin for column in columns):
             shifted = graph.op("Sub", cells, graph.constant(np.array([column.origin for column in columns])))
@@ -172,7 +176,7 @@ def spellings(column: CategoricalColumn) -> dict[str, int | None]:
     position = None if column.fill is None else found[column.fill]
     for text in (*MISSING_TEXTS, *column.gaps):
         found.setdefault(text, position)
-    for text in sorted(gap_texts(column.gaps)):
+    for text in sorted(CategoryGaps(column.gaps).texts):
         found.setdefault(text, position)
         known[text] = position
     for text, position in known.items():

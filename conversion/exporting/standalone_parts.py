@@ -13,8 +13,7 @@ from conversion.exporting.python_literals import Call, assignment, escaped
 from conversion.exporting.source_bundle import Bundle, SourceBundler
 from conversion.exporting.source_model import SourceModel
 from models.columns.cells import category_numbers
-from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
-from models.columns.gaps import gap_numbers, gap_texts
+from models.columns.column import CategoricalColumn, Column, DateColumn
 from models.network.inference_network import InferenceNetwork
 
 _COLUMNS = "conversion.exporting.standalone.columns"
@@ -190,14 +189,14 @@ def _call(column: Column) -> Call:
         answered = {name: False for name, choice in refusals.items() if choice == "ignore"}
         filled: dict[str, Any] = {} if column.fill is None else {"gap_category": column.fill}
         if column.gaps:
-            filled["gaps"] = tuple(sorted(gap_texts(column.gaps)))
+            filled["gaps"] = column.gaps
         return Call("Category", name=column.name, categories=column.categories, **numbers, **answered, **filled)
     rest: dict[str, Any] = {"origin": column.origin} if column.origin else {}
     if isinstance(column, DateColumn):
         rest |= {"parts": column.parts} if column.parts else {}
         rest |= {"form": column.form} if column.form is not None else {}
     if column.gaps:
-        rest["gaps"] = gap_numbers(column.gaps) if isinstance(column, NumericColumn) else column.gaps
+        rest["gaps"] = column.gaps
     kind = "Date" if isinstance(column, DateColumn) else "Number"
     return Call(kind, name=column.name, gap=column.missing, fill=column.shift, **rest)
 

@@ -16,7 +16,7 @@ from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, Column, Date
 from models.columns.date_forms import is_number_form
 from models.columns.date_numbers import moment_of_number
 from models.columns.dates import CIRCLES, PART_OF, days_since_1970, parse, written
-from models.columns.gaps import gap_numbers, gap_texts
+from models.columns.gaps import CategoryGaps, NumberGaps
 from models.columns.unknown_cells import UnknownCells
 
 MAX_ECHO = 60  # characters of a value or name quoted in a message
@@ -52,11 +52,11 @@ def cell_writer(column: Column, at: int, unknown: UnknownCells | None = None) ->
 def _numeric_writer(column: NumericColumn, at: int) -> CellWriter:
     origin = column.origin
     write_missing = _missing_writer(column, at)
-    gaps = frozenset(gap_numbers(column.gaps))
+    gaps = NumberGaps(column.gaps)
 
     def write(features: list[float], cell: Any) -> None:
         if type(cell) is float or type(cell) is int:
-            if gaps and cell in gaps:
+            if gaps and gaps.has(cell):
                 write_missing(features)
                 return
             try:
@@ -188,7 +188,7 @@ def category_finder(column: CategoricalColumn) -> Callable[[Any], int | None]:
     by_text = positions.get
     if_missing, if_unknown = column.missing == "ignore", column.unknown == "ignore"
     if_filled = None if column.fill is None else positions[column.fill]
-    gaps = gap_texts(column.gaps)
+    gaps = CategoryGaps(column.gaps)
 
     def find(cell: Any) -> int | None:
         position = None
@@ -204,7 +204,7 @@ def category_finder(column: CategoricalColumn) -> Callable[[Any], int | None]:
             name = category_of(cell)
         except NoCategory:
             raise Refused from None
-        if name in gaps:
+        if gaps and name in gaps:
             name = None
         position = if_filled if name is None else by_text(name)
         if position is not None:
@@ -248,13 +248,13 @@ def _is_gap(column: Column, cell: Any) -> bool:
     """Returns True if a cell is one of the values that were declared missing."""
     try:
         if isinstance(column, CategoricalColumn):
-            return category_of(cell) in gap_texts(column.gaps)
+            return category_of(cell) in CategoryGaps(column.gaps)
         if isinstance(column, DateColumn):
             moment = moment_reader(column)(cell)
             return moment is not None and days_since_1970(moment) in column.gaps
     except (NoCategory, Refused):
         return False
-    return isinstance(cell, int | float) and not isinstance(cell, bool) and cell in gap_numbers(column.gaps)
+    return isinstance(cell, int | float) and not isinstance(cell, bool) and NumberGaps(column.gaps).has(cell)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from models.columns.date_forms import check_form
 from models.columns.dates import FIRST_DAY, LAST_DAY, PARTS, Part
 from models.columns.fields import check_choice, check_column_name, distinct_strings, finite, shown
-from models.columns.gaps import gap_texts
+from models.columns.gaps import CategoryGaps
 from models.errors import DataError
 
 # Numbers from this one on round to infinity in float32. The limit is a little above the largest float32, because that
@@ -148,7 +148,8 @@ class CategoricalColumn:
             raise DataError(f"column {self.name!r}: fill must be one of the categories, got {shown(self.fill)}.")
         gaps = distinct_strings(f"column {self.name!r}: gaps", self.gaps)
         object.__setattr__(self, "gaps", gaps)
-        if gaps and not gap_texts(gaps).isdisjoint(categories):
+        known = CategoryGaps(gaps)
+        if known and any(category in known for category in categories):
             raise DataError(f"column {self.name!r}: gaps must not be categories.")
         if self.encoding == "sign" and len(categories) != 2:
             raise DataError(f"column {self.name!r}: encoding sign is for two categories, got {len(categories)}.")

@@ -12,7 +12,7 @@ from models.columns.cells import UNKNOWN, Refused, category_finder, category_num
 from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, DateColumn, NumericColumn
 from models.columns.dates import are_dates, circle_points, elapsed_days
 from models.columns.dictionary_column import DictionaryColumn
-from models.columns.gaps import gap_numbers
+from models.columns.gaps import NumberGaps
 from models.columns.schema import Schema
 from models.errors import DataError
 
@@ -78,7 +78,7 @@ def encode_numbers(column: NumericColumn, values: NDArray[Any] | DictionaryColum
     numbers = values.astype(np.float64)
     missing = np.isnan(numbers)
     if column.gaps:
-        missing |= np.isin(numbers, gap_numbers(column.gaps))
+        missing |= NumberGaps(column.gaps).rows(numbers)
     _take_missing(column, missing, block)
     numbers[missing] = column.fill
     with np.errstate(over="ignore"):  # an overflow gives infinity, which the next line refuses

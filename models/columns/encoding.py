@@ -29,7 +29,7 @@ from models.columns.cells import MAX_ECHO, Refused, cell_writer, listed, reason,
 from models.columns.column import FLOAT32_LIMIT, NumericColumn
 from models.columns.column_encoding import encode_columns
 from models.columns.compact_rows import CompactRows
-from models.columns.gaps import gap_numbers
+from models.columns.gaps import NumberGaps
 from models.columns.magnitude import are_below
 from models.columns.named_columns import MAX_FAULTS, Cells, ColumnsEncoder, NamedColumns
 from models.columns.row_names import RowNames
@@ -77,7 +77,7 @@ class RowEncoder:
         self._origins = np.array([column.origin for column in numeric]) if len(numeric) == len(schema.columns) else None
         self._has_origins = self._origins is not None and bool(self._origins.any())
         # Position of each column with declared gaps, and the numbers that are gaps.
-        self._gaps = [(at, gap_numbers(column.gaps)) for at, column in enumerate(numeric) if column.gaps]
+        self._gaps = [(at, NumberGaps(column.gaps)) for at, column in enumerate(numeric) if column.gaps]
         # Positions of the numbers among the features; None if no column has an indicator, so all features are numbers.
         self._places = None if self.width == len(schema.columns) else np.array(starts[:-1])
         self._takes_float32 = self._places is None and not self._has_origins
@@ -213,6 +213,11 @@ class RowEncoder:
         return self._origins is not None
 
     @property
+    def has_gaps(self) -> bool:
+        """True if numbers of some column stand for a missing value."""
+        return bool(self._gaps)
+
+    @property
     def takes_doubles(self) -> bool:
         """True if float32 would round some column's numbers, so that a client has to send float64."""
         return self._has_origins
@@ -229,7 +234,7 @@ class RowEncoder:
         """
         if self._origins is None or numbers.shape[1] != len(self._names):
             return None
-        if self._gaps and any(np.isin(numbers[:, at], gaps).any() for at, gaps in self._gaps):
+        if self._gaps and any(gaps.rows(numbers[:, at]).any() for at, gaps in self._gaps):
             return None
         if numbers.dtype is _FLOAT32 and self._takes_float32 and len(numbers) == 1 and self.width <= _FEW_NUMBERS:
             row = numbers.tobytes()

@@ -20,7 +20,7 @@ from models.columns.column_encoding import encode_dates, encode_numbers
 from models.columns.compact_rows import CompactRows
 from models.columns.dates import are_dates, iso_text
 from models.columns.dictionary_cells import DictionaryCells, ListedCells
-from models.columns.gaps import gap_numbers
+from models.columns.gaps import NumberGaps
 from models.columns.row_names import RowNames
 from models.columns.schema import Schema
 from models.columns.unknown_cells import UnknownCells
@@ -178,7 +178,7 @@ def _suspects(column: Column, cells: Cells) -> NDArray[np.intp] | None:
     with np.errstate(over="ignore"):
         suspects = ~(np.abs(cells.astype(np.float64) - column.origin) < FLOAT32_LIMIT)
     if column.gaps:
-        suspects |= np.isin(cells, gap_numbers(column.gaps))
+        suspects |= NumberGaps(column.gaps).rows(cells)
     return np.flatnonzero(suspects)
 
 

@@ -81,7 +81,8 @@ def encode_alike(one: Schema, other: Schema) -> bool:
 def _encoding(column: Column) -> object:
     """Returns what decides about the encoding of a column's cells."""
     if isinstance(column, NumericColumn):
-        return column.name, column.missing, column.origin, None if column.missing == "refuse" else column.fill
+        fill = None if column.missing == "refuse" else column.fill
+        return column.name, column.missing, column.origin, fill, column.gaps
     return type(column), dataclasses.astuple(column)
 
 

@@ -55,8 +55,9 @@ class DeadlineWheel:
         """Expires the items of all ticks that are over, and sets the timer for the next tick."""
         now = self._loop.time()
         while self._next * TICK_SECONDS <= now:
-            for item in self._ticks.pop(self._next, ()):
-                item.expire()
+            while members := self._ticks.get(self._next):  # items that others remove meanwhile do not expire
+                members.pop().expire()
+            self._ticks.pop(self._next, None)
             self._next += 1
         self._timer = self._loop.call_at(self._next * TICK_SECONDS, self._turn) if self._ticks else None
 

@@ -105,8 +105,8 @@ class BodyGate:
         self._let_in()
         if self._held or not self._has_room(entry):
             self._held.append(entry)
+            exchange.hold_body()  # first, because a deadline that is over refuses the body at once
             self._set(entry, _State.HELD, MOST_OF_DEADLINE * seconds)
-            exchange.hold_body()
         else:
             self._set(entry, _State.COMING, _SLOW_SECONDS)
         return entry

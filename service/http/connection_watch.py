@@ -125,6 +125,11 @@ class ConnectionWatch:
         return len(self._connections) >= self.limits.max_connections
 
     @property
+    def crowded(self) -> bool:
+        """True if half of the allowed connections are open."""
+        return 2 * len(self._connections) >= self.limits.max_connections
+
+    @property
     def may_linger(self) -> bool:
         """True if a refused connection may stay until the client has read the refusal."""
         return len(self._connections) < self.limits.max_connections + _RESERVE

@@ -17,7 +17,7 @@ from service.http.request_head import Fields
 
 # Bodies up to this size are read even if large bodies fill the limit: the limit is not against their senders.
 _SMALL_BODY_BYTES = 16 * 1024
-_MOST_DROPPED_BYTES = 4 << 20  # of a refused body; more are not read, and the connection closes
+_MOST_DROPPED_BYTES = 1 << 20  # of a refused body; more are not read, and the connection closes
 
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
@@ -239,14 +239,15 @@ class Exchange:
         """Ends the request with an error while its body is held.
 
         The connection stays open, since a client that connects again would send again at once. After the pause, the
-        body is read and dropped. The connection of a client closes if the body is too large for that, or may never
-        come.
+        rest of the body is read and dropped. The connection closes if the body is too large for that or may never come,
+        or if connections are many: a paused connection shows late that its client has hung up.
 
         Args:
             error: error that is answered.
             pause_seconds: time for which the body is still held, in seconds.
         """
-        if self.expects_continue or int(self.fields.get(b"content-length", 0)) > _MOST_DROPPED_BYTES:
+        size = int(self.fields.get(b"content-length", 0))
+        if self.expects_continue or size > _MOST_DROPPED_BYTES or self._protocol.watch.crowded:
             self.refuse(error)
         elif not self._is_answered:
             self.pause_seconds = pause_seconds

@@ -122,13 +122,13 @@ class PredictEndpoint:
             exchange.refuse(TooLarge(f"a body of {size:,} bytes; the limit is {self._max_body_bytes:,}."))
         elif size >= LARGE_BYTES:
             prediction.entry = self.gate.enter(
-                exchange, size, prediction.seconds, lambda: self._refuse_held(exchange, size)
+                exchange, size, prediction.seconds_left(), lambda: self._refuse_held(exchange, size)
             )
 
     def _refuse_held(self, exchange: Exchange, size: int) -> None:
         """Refuses a request whose body was held for too long."""
         seconds = self.gate.return_seconds(size)
-        exchange.refuse_held(ReadingCongested(math.ceil(seconds)), seconds)
+        exchange.refuse_held(ReadingCongested(_whole(seconds)), seconds)
 
     def handle(self, exchange: Exchange) -> None:
         """Reads the body of a request, and submits the rows to the batcher."""
@@ -238,7 +238,7 @@ class PredictEndpoint:
             # is the shortest `Retry-After`: a proxy may give this connection to another client.
             prediction.exchange.pause_seconds = _PAUSE_SECONDS
             seconds = self.gate.return_seconds(len(body))
-            raise ReadingCongested(max(math.ceil(seconds), congested.retry_after)) from congested
+            raise ReadingCongested(max(_whole(seconds), congested.retry_after)) from congested
 
     def _read(
         self, prediction: HttpPrediction, body: Body, reference: str | None, served: ServedVersion | None
@@ -446,3 +446,8 @@ class HttpPrediction(Prediction):
                 self.admission.log_end(self.request_id, self.client, self.served, int(status), seconds, rows, trace)
         except Exception:  # caught, because the caller has to answer other requests too
             failures.error("answer not sent", request_id=self.request_id, exc_info=True)
+
+
+def _whole(seconds: float) -> int:
+    """Returns seconds as a whole number for `Retry-After`, rounded upwards."""
+    return math.ceil(seconds - 1e-6)

@@ -346,13 +346,13 @@ class HttpProtocol(HttpToolsProtocol):
         elif self.pipeline:
             self._reads_next = True
             self.loop.call_soon(self._open_next)
-        elif exchange.body_is_held:
-            self.loop.call_later(exchange.pause_seconds, self._end_pause)
-        elif exchange.complete:
+        elif exchange.body_is_held and self._exchange is exchange:
+            self.loop.call_later(exchange.pause_seconds, self._read_rest, exchange)
+        elif exchange.complete or exchange.body_is_held:
+            exchange.body_is_held = False
             self._become_idle()
             if exchange.pause_seconds:
-                self.flow.pause_reading()
-                self.loop.call_later(exchange.pause_seconds, self._end_pause)
+                self._pause(exchange, exchange.pause_seconds)
             elif self.flow.read_paused and not self.flow.write_paused:
                 self.flow.resume_reading()
 
@@ -361,12 +361,24 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.flow.resume_reading()
 
-    def _end_pause(self) -> None:
-        """Resumes reading after the pause of `pause_seconds`, perhaps within a body that was refused while held."""
-        exchange = self._exchange
-        if exchange is not None and exchange.body_is_held:
+    def _read_rest(self, exchange: Exchange) -> None:
+        """Reads and drops the rest of a body that was refused while held, on a connection that stays open."""
+        if self._exchange is exchange and not self.transport.is_closing():
             exchange.body_is_held = False
             self.since = self.watch.now  # from here on, the client has to send
+            if not self.flow.write_paused:
+                self.flow.resume_reading()
+
+    def _pause(self, exchange: Exchange, seconds: float) -> None:
+        """Reads nothing of the connection for a time after the answer to a request."""
+        if not self.transport.is_closing():
+            self.flow.pause_reading()
+            self.loop.call_later(seconds, self._end_pause, exchange)
+
+    def _end_pause(self, exchange: Exchange) -> None:
+        """Resumes reading after the pause, unless a later body is held."""
+        if self._exchange is not None and self._exchange is not exchange and self._exchange.body_is_held:
+            return
         if not self.transport.is_closing() and not self.flow.write_paused and not self.pipeline:
             self.flow.resume_reading()
 

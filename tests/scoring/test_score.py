@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -60,6 +61,20 @@ def test_the_answers_are_those_of_the_model_in_every_format(store, mixed, tmp_pa
     assert answers.schema.field("floor").type == (pa.string() if "csv" in suffix else pa.int64())
     assert answers.schema.field("prediction").type == pa.float64()  # an origin of 1.6e9 needs 64 bits
     np.testing.assert_allclose(answers["prediction"].to_numpy() - 1.6e9, np.array(values) - 1.6e9, rtol=1e-5, atol=1e-6)
+
+
+def test_values_declared_missing_in_training_are_gaps(tmp_path):
+    cells = [99_999_999, 100_000_000, 5, 7] * 15
+    frame = pd.DataFrame({"x": cells, "y": np.arange(60.0)})
+    model = axon.fit(frame, target="y", missing_values=[99_999_999], epochs=1, hidden_sizes=(4,), name="gappy")
+    store = Store(tmp_path / "store")
+    model.publish(store)
+    pq.write_table(pa.table({"x": pa.array(cells[:4], pa.float64())}), tmp_path / "rows.parquet")
+    assert score(store, tmp_path / "rows.parquet", "gappy", tmp_path / "out") == 0
+    answers = read(tmp_path / "out")["prediction"].to_pylist()
+    expected = model.predict(pd.DataFrame({"x": [None, *cells[1:4]]}))
+    np.testing.assert_allclose(answers, expected, rtol=1e-5)
+    assert answers[0] != answers[1]
 
 
 @pytest.mark.parametrize("suffix", EVERY_FORM)

@@ -11,30 +11,41 @@ import numpy as np
 import pyarrow as pa
 
 from models.columns.column import CategoricalColumn, Column, DateColumn
-from models.columns.dates import days_since_1970, parse
-from models.columns.gaps import gap_texts
+from models.columns.dates import days_since_1970, elapsed_days, parse
+from models.columns.dictionary_column import DictionaryColumn
+from models.columns.gaps import CategoryGaps, NumberGaps
 from training.data.notation import Notation
 from training.data.number_texts import PLAIN, numbers_in
+from training.data.values import Values
 
 
-def with_declared_gaps(column: Column, values: tuple[str, ...], notation: Notation | None) -> Column:
-    """Returns a column with the values that the user declared missing; values of another kind are left out.
+def with_declared_gaps(column: Column, values: Values, declared: tuple[str, ...], notation: Notation | None) -> Column:
+    """Returns a column with the values that the user declared missing.
+
+    Left out are values of another kind, and values that the table has in cells that are no gaps: there, training has
+    compared texts, such as `1900-01-01` with `1900-01-01 00:00`.
 
     Args:
         column: column of a schema.
-        values: texts of the values.
+        values: values of the table, `(rows,)`.
+        declared: texts of the declared values.
         notation: notation of the column's numbers; None if not known.
     """
-    if not values:
+    if not declared:
         return column
     if isinstance(column, CategoricalColumn):
-        texts = (value for value in values if gap_texts([value]) and gap_texts([value]).isdisjoint(column.categories))
+        names = values.distinct() if isinstance(values, DictionaryColumn) else column.categories
+        texts = (
+            text for text in declared if (gaps := CategoryGaps([text])) and not any(name in gaps for name in names)
+        )
         return replace(column, gaps=tuple(dict.fromkeys(texts)))
+    assert not isinstance(values, DictionaryColumn)  # noqa: S101 -- only categories are names
     if isinstance(column, DateColumn):
-        moments = (parse(value, column.form) for value in values)
-        return replace(column, gaps=tuple(dict.fromkeys(days_since_1970(m) for m in moments if m is not None)))
-    numbers = (_number(value, notation) for value in values)
-    return replace(column, gaps=tuple(dict.fromkeys(number for number in numbers if number is not None)))
+        moments = (parse(value, column.form) for value in declared)
+        days = dict.fromkeys(days_since_1970(moment) for moment in moments if moment is not None)
+        return replace(column, gaps=tuple(day for day in days if not np.isin(elapsed_days(values), day).any()))
+    numbers = dict.fromkeys(number for value in declared if (number := _number(value, notation)) is not None)
+    return replace(column, gaps=tuple(gap for gap in numbers if not NumberGaps([gap]).rows(values).any()))
 
 
 def _number(value: str, notation: Notation | None) -> float | None:

@@ -97,7 +97,7 @@ def fit_schema(
     for name, values in table.features.items():
         column = _with_date_form(fit.column(name, values), table)
         notation = None if table.notations is None else table.notations.get(name)
-        columns.append(with_declared_gaps(column, table.missing_values.of(name), notation))
+        columns.append(with_declared_gaps(column, values, table.missing_values.of(name), notation))
         release_pages()
     return Schema(columns=tuple(columns), target=fit.target(table))
 

@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
+from models.columns.dates import elapsed_days
+from models.columns.dictionary_column import DictionaryColumn
+from models.columns.gaps import CategoryGaps, NumberGaps
 from models.columns.labels import Label
-from models.columns.schema import CategoricalColumn, ClassTarget, Column
+from models.columns.schema import CategoricalColumn, ClassTarget, Column, NumericColumn
 from models.errors import DataError
 from models.model_version import ModelVersion
 from models.signing import trusted
@@ -157,12 +160,27 @@ def _answered(old: Checkpoint, table: TrainingTable, rows: NDArray[np.int64]) ->
 
 def _refused(column: Column, values: Values) -> NDArray[np.bool_]:
     """Returns `(rows,)` True for rows whose cell in this column is refused."""
-    is_missing = missing_of(values)
+    declared = _declared_gaps(column, values)
+    is_missing = missing_of(values) | declared
     refused = is_missing if column.missing == "refuse" else np.zeros(len(is_missing), dtype=np.bool_)
     if isinstance(column, CategoricalColumn) and column.unknown == "refuse":
         known = {*column.categories, None}
-        refused = refused | np.array([values[row] not in known for row in range(len(is_missing))], dtype=np.bool_)
+        unknown = np.array([values[row] not in known for row in range(len(is_missing))], dtype=np.bool_)
+        refused = refused | (unknown & ~declared)
     return refused
+
+
+def _declared_gaps(column: Column, values: Values) -> NDArray[np.bool_]:
+    """Returns `(rows,)` True for cells that were declared missing when the served model was trained."""
+    if not column.gaps:
+        return np.zeros(len(values), dtype=np.bool_)
+    if isinstance(column, CategoricalColumn):
+        gaps = CategoryGaps(column.gaps)
+        return np.array([values[row] in gaps for row in range(len(values))], dtype=np.bool_)
+    assert not isinstance(values, DictionaryColumn)  # noqa: S101 -- the kinds are equal
+    if isinstance(column, NumericColumn):
+        return NumberGaps(column.gaps).rows(values)
+    return np.isin(elapsed_days(values), column.gaps)
 
 
 def _gains(

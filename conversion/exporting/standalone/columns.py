@@ -16,6 +16,7 @@ from models.columns.column import FLOAT32_LIMIT
 from models.columns.date_forms import is_number_form
 from models.columns.date_numbers import moment_of_number
 from models.columns.dates import CIRCLES, PART_OF, Part, days_since_1970, parse
+from models.columns.gaps import CategoryGaps, NumberGaps
 
 
 class CellError(ValueError):
@@ -64,7 +65,7 @@ class Number:
 
     def _is_gap(self, cell: Any) -> bool:
         if isinstance(cell, int | float) and not isinstance(cell, bool):
-            return cell in self.gaps
+            return bool(self.gaps) and NumberGaps(self.gaps).has(cell)
         return cell is None or (isinstance(cell, str) and is_missing(cell))
 
     def _number(self, row: int, cell: Any) -> float:
@@ -130,7 +131,7 @@ class Category:
             name = category_of(cell)
         except NoCategory:
             refuse(row, self.name, f"{shown(cell)} is not a category")
-        if name is None or name in self.gaps:
+        if name is None or (self.gaps and name in CategoryGaps(self.gaps)):
             if self.gap_category is not None:
                 return positions[self.gap_category]
             if self.refuses_gaps:

@@ -95,6 +95,35 @@ def test_a_gap_can_stand_for_a_category() -> None:
     assert encoder.encode([["?"]]) == encoder.encode([["Bonn"]])
 
 
+def test_a_whole_number_is_not_confused_with_its_neighbours() -> None:
+    column = replace(AGE, gaps=(99_999_999.0, 9_999_999_999_999_999.0))
+    encoder = encoder_of(column)
+    for repeats in (1, 40):
+        assert encoder.encode([[1e8]] * repeats) == encoder_of(replace(AGE, gaps=())).encode([[1e8]] * repeats)
+        for gap in (99_999_999, 9_999_999_999_999_999, 10_000_000_000_000_000, 1e16):
+            assert encoder.encode([[gap]] * repeats) == encoder.encode([[None]] * repeats), gap
+    assert bytes(encoder.encode_any(np.array([[1e8]], np.float32))) == encoder.encode([[1e8]])
+    assert encoder.encode_any(np.array([[9_999_999_999_999_999]])) == encoder.encode([[None]])
+
+
+@pytest.mark.parametrize("cell", [9.969209968386869e36, 9.96921e36, float(np.float32(9.96921e36))])
+def test_other_numbers_are_compared_as_float32_holds_them(cell: float) -> None:
+    encoder = encoder_of(replace(AGE, gaps=(9.969209968386869e36,)))
+    for repeats in (1, 40):
+        assert encoder.encode([[cell]] * repeats) == encoder.encode([[None]] * repeats)
+    assert bytes(encoder.encode_any(np.array([[cell]]))) == encoder.encode([[None]])
+    assert encoder.encode([[9.9693e36]]) != encoder.encode([[None]])
+
+
+def test_a_number_among_categories_is_a_gap_in_any_spelling() -> None:
+    encoder = encoder_of(replace(CITY, gaps=("-9999.5",)))
+    for cell in (-9999.5, "-9999.50", "-9.9995e3", " -9999.5"):
+        assert encoder.encode([[cell]]) == encoder.encode([[None]])
+    for cell in ("-9_999.5", "-9999.5 m"):
+        with pytest.raises(RowError):
+            encoder.encode([[cell]])
+
+
 def test_an_unknown_category_is_no_gap() -> None:
     encoder = encoder_of(replace(CITY, unknown="ignore"))
     encoder.encode([["?"], ["Köln"]])

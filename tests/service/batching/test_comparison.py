@@ -72,6 +72,7 @@ def test_values_of_several_targets_differ_by_the_largest_in_its_own_deviations()
         ((replace(NUMBER, mean=0.5, std=2.0), TOWN), True),
         ((replace(NUMBER, origin=1.0), TOWN), False),
         ((replace(NUMBER, missing="mean"), TOWN), False),
+        ((replace(NUMBER, gaps=(-9999.0,)), TOWN), False),
         ((NUMBER, replace(TOWN, categories=("Oslo", "Rome"))), False),
         ((NUMBER, replace(TOWN, encoding="sign")), False),
         ((TOWN, NUMBER), False),

@@ -22,7 +22,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LONG_BODY = BODY * 9  # more than a server reads at once
 FULL = 32 << 20
 HELD_SECONDS = 0.2
-PAUSE_SECONDS = 0.3
+PAUSE_SECONDS = 0.8
 
 
 class _Placeholder:
@@ -169,6 +169,29 @@ def test_a_refused_client_that_never_sends_the_rest_is_disconnected() -> None:
         service.stop()
     assert received.startswith(b"HTTP/1.1 429")
     assert received.count(b"HTTP/1.1") == 1
+
+
+def test_a_client_is_disconnected_where_connections_are_many() -> None:
+    service = Service(max_connections=2)
+    try:
+        gate_echo(service).seconds = HELD_SECONDS
+        received = service.exchange(post(BODY)[:-1])
+    finally:
+        service.stop()
+    assert received.startswith(b"HTTP/1.1 429")
+    assert b"\r\nconnection: close\r\n" in received.lower()
+
+
+def test_a_refused_body_that_is_still_inflated_leaves_an_idle_connection() -> None:
+    large = 256 << 20
+    service = Service(max_body_bytes=large, max_buffered_bytes=large, idle_seconds=0.5)
+    try:
+        gate_echo(service).seconds = 0.02
+        received = service.exchange(post(gzip.compress(bytes(large // 2), 9), b"Content-Encoding: gzip"))
+    finally:
+        service.stop()
+    assert received.startswith(b"HTTP/1.1 429")
+    assert b"connection: close" not in received.lower(), "the server closes the idle connection, and not at once"
 
 
 def test_one_that_sends_without_waiting_is_answered_once(gated: Service) -> None:
