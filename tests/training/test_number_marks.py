@@ -352,3 +352,14 @@ class TestTextsOfTypedTables:
 def test_labels_with_thousands_marks_stay_as_they_are_written(understood):
     table = understood(file_of(cycle("4,06", "2,85"), c=cycle("1.000", "2.500")), target="c", task="classification")
     assert table.classes == ("1.000", "2.500")
+
+
+def test_labels_that_stay_texts_are_not_said_to_be_read_as_numbers(understood):
+    table = understood(file_of(cycle("0.35", "2.85"), "\t", c=cycle("1,000", "2,000", "3,000")), target="c")
+    assert table.classes == ("1,000", "2,000", "3,000")
+    assert not any("is read as numbers" in note for note in table.notes)
+
+
+def test_a_target_among_several_is_remarked_once(understood):
+    table = understood(file_of(cycle("33 %", "41 %"), "\t", c=cycle("1.5", "2.5")), target=("x", "c"))
+    assert sum("'33 %' is 33" in note for note in table.notes) == 1

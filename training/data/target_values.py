@@ -54,6 +54,7 @@ def read_one_of_targets(column: RawColumn, task: Task | None) -> NDArray[np.floa
             )
         column.remarks.append("holds true and false, which are read as 1 and 0.")
         return truth
+    column.remarks.clear()  # the same reading follows, which remarks again
     numbers = _target_numbers(column, "regression", remedy=alone)
     assert numbers is not None  # noqa: S101 -- a regression target without numbers is refused
     _check_values(column, numbers)
@@ -95,6 +96,8 @@ def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, N
         if task is None and column.code is not None:
             column.remarks.append(f"{code_as_number(column.code)}: --task classification reads them as classes.")
         return None, numbers
+    if numbers is not None:
+        column.remarks.clear()  # on a reading as numbers, where the labels stay texts
     classes = read_classes(column)
     column.remark_on_gap_names(classes.labels, np.bincount(classes.codes))
     return classes, classes.codes
