@@ -91,3 +91,25 @@ def test_removing_what_is_not_there_does_no_harm() -> None:
     deadlines.remove(item)
     loop.pass_until(5)
     assert item.expired == []
+
+
+def test_an_item_that_another_removes_in_the_same_tick_does_not_expire() -> None:
+    loop = FakeLoop()
+    under_test = wheel(loop)
+
+    class Remover(Item):
+        """An item that removes all others, and adds one that is due in the same tick."""
+
+        def expire(self) -> None:
+            super().expire()
+            for other in items:
+                under_test.remove(other)
+            under_test.add(late)
+
+    items = [Remover(loop, 0.05) for _ in range(5)]
+    late = Item(loop, 0.05)
+    for item in items:
+        under_test.add(item)
+    loop.pass_until(1.0)
+    assert sum(len(item.expired) for item in items) == 1
+    assert len(late.expired) == 1

@@ -155,19 +155,6 @@ def test_one_whose_deadline_is_over_is_held_before_it_is_refused() -> None:
     with_gate(scenario)
 
 
-def test_those_let_in_by_one_that_is_slow_are_not_slow_too() -> None:
-    async def scenario(gate: BodyGate) -> None:
-        heads = [enter(gate, 32) for _ in range(8)]
-        others = [enter(gate, 32, seconds=0.5) for _ in range(40)]  # held until the same tick as the heads are slow
-        await asyncio.sleep(0.3)
-        assert gate.bytes == 32 * MIB, "as many are let in as there is room, and they count"
-        for entry in (*heads, *others):
-            gate.leave(entry)
-        assert gate.bytes == 0
-
-    with_gate(scenario)
-
-
 def test_refused_clients_return_one_after_another() -> None:
     async def scenario(gate: BodyGate) -> None:
         seconds = [gate.return_seconds(MIB) for _ in range(20)]
