@@ -62,7 +62,8 @@ def _on_one_line(value: Any) -> str:
         items = [before + _on_one_line(item) for before, item in _items(value)]
         comma = "," if isinstance(value, tuple) and len(items) == 1 else ""
         return opening + ", ".join(items) + comma + closing
-    return repr(value.item() if isinstance(value, np.generic) else value)
+    plain = value.item() if isinstance(value, np.generic) else value
+    return repr(plain).replace("e+", "e") if isinstance(plain, float) else repr(plain)  # 1e20, as formatters write it
 
 
 def _items(value: Sequence[Any] | Mapping[str, Any] | Call) -> list[tuple[str, Any]]:
