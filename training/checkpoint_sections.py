@@ -106,7 +106,7 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
 
 
 def _unlearned(table: TrainingTable, schema: Schema, split: Split) -> list[str]:
-    """Returns sentences on the values and the gaps of targets and columns that only other parts than training have."""
+    """Returns sentences on values and gaps that only the validation and test parts have."""
     sentences = []
     constant = {target.name: target.minimum for target in schema.values if target.minimum == target.maximum}
     if len(constant) == 1:
@@ -162,7 +162,7 @@ def _known_rows(table: TrainingTable, split: Split) -> str | None:
 
 
 def _background(table: TrainingTable, split: Split) -> list[dict[str, Any]]:
-    """Returns rows of the training part with which explanations compare; the same ones for the same table."""
+    """Chooses the rows of the training part with which explanations compare. A table always gives the same rows."""
     wanted = min(max(_BACKGROUND_CELLS // len(table.features), 1), MOST_BACKGROUND_ROWS, len(split.train))
     chosen = np.random.default_rng(0).choice(split.train, wanted, replace=False)
     return [table.example(int(row)) for row in np.sort(chosen)]

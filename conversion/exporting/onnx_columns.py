@@ -94,8 +94,8 @@ class ColumnsGraph:
         gaps = [NumberGaps(column.gaps) for column in columns]
         for row in zip_longest(*(own.numbers for own in gaps), fillvalue=np.nan):  # NaN equals no number
             missing = graph.op("Or", missing, graph.op("Equal", cells, graph.constant(np.array(row, dtype=np.float64))))
+        rounded = graph.op("Cast", cells, to=TensorProto.FLOAT) if any(len(own.float32) for own in gaps) else cells
         for row in zip_longest(*(own.float32 for own in gaps), fillvalue=np.nan):
-            rounded = graph.op("Cast", cells, to=TensorProto.FLOAT)
             is_gap = graph.op("Equal", rounded, graph.constant(np.array(row, dtype=np.float32)))
             missing = graph.op("Or", missing, is_gap)
         shifted = cells

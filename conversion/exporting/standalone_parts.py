@@ -202,7 +202,7 @@ def _call(column: Column) -> Call:
 
 
 def _shortest(bounds: NDArray[np.float32]) -> list[float]:
-    """Returns float32 numbers with the fewest digits that give the same float32."""
+    """Writes float32 numbers with as few digits as tell each from its neighbours."""
     return [float(str(bound)) for bound in bounds]
 
 

@@ -157,7 +157,7 @@ class PredictEndpoint:
         may_hold_booleans: bool,
         served: ServedVersion | None = None,
     ) -> None:
-        """Submits the rows of a small request to the batcher, after loading its model if necessary.
+        """Submits the rows of a small request to the batcher. A model that is not in memory is loaded first.
 
         Args:
             prediction: request for predictions.

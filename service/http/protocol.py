@@ -435,7 +435,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._become_idle()
 
     def timed_out(self) -> None:
-        """Ends a phase that takes too long; the watch calls this."""
+        """Ends a phase that has taken too long. The watch calls this method."""
         if not self.reads():
             self.transport.abort()  # closing would wait until the client reads
         elif self.phase == Phase.IDLE and self.transport.get_write_buffer_size():

@@ -195,7 +195,7 @@ class DateTexts:
 
 
 def forms_in(codes: NDArray[np.int32], texts: pa.Array, share: float) -> list[TriedForm]:
-    """Finds the forms that read most rows of a column, the best first.
+    """Tries all forms on a column, and returns those that read enough rows, the best first.
 
     Args:
         codes: `(rows,)` index of each row's text, -1 for missing.
@@ -222,7 +222,7 @@ def forms_in(codes: NDArray[np.int32], texts: pa.Array, share: float) -> list[Tr
 
 
 def forms_of_all(cells: pa.Array) -> list[str]:
-    """Lists the forms that read every cell of a column of texts; none for a column of another type."""
+    """Returns the forms that read every cell of a column; none if the cells are not texts."""
     if not pa.types.is_dictionary(cells.type) or not len(cells.dictionary):
         return []
     texts = pc.unique(cells).dictionary_decode().drop_null()

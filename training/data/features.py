@@ -237,7 +237,7 @@ def remark_on(name: str, values: Values, choices: ColumnChoices) -> str | None:
 
 
 def are_rounded(values: Values) -> bool:
-    """Returns True for whole numbers of which some are so large that float64 does not hold each of their neighbours."""
+    """Returns True for whole numbers that float64 may have rounded, because some are above 2**53."""
     if isinstance(values, DictionaryColumn) or values.dtype.kind != "f":
         return False
     present = values[np.isfinite(values)]

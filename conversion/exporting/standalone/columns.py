@@ -54,19 +54,15 @@ class Number:
     def encode(self, cells: Sequence[Any]) -> NDArray[np.float32]:
         """Returns the features of cells, (rows, width)."""
         block = np.zeros((len(cells), self.width), dtype=np.float32)
+        gaps = NumberGaps(self.gaps)
         for row, cell in enumerate(cells):
-            if self._is_gap(cell):
+            if _is_gap(cell, gaps):
                 if self.gap == "refuse":
                     refuse(row, self.name, "the value is missing, and training saw no missing value in this column")
                 block[row] = (self.fill, 1.0)[: self.width]
             else:
                 block[row, 0] = self._number(row, cell)
         return block
-
-    def _is_gap(self, cell: Any) -> bool:
-        if isinstance(cell, int | float) and not isinstance(cell, bool):
-            return bool(self.gaps) and NumberGaps(self.gaps).has(cell)
-        return cell is None or (isinstance(cell, str) and is_missing(cell))
 
     def _number(self, row: int, cell: Any) -> float:
         if isinstance(cell, bool) or not isinstance(cell, int | float):
@@ -78,6 +74,12 @@ class Number:
         if not -FLOAT32_LIMIT < value < FLOAT32_LIMIT:
             refuse(row, self.name, f"{shown(cell)} is not a finite 32-bit number")
         return value
+
+
+def _is_gap(cell: Any, gaps: NumberGaps) -> bool:
+    if isinstance(cell, int | float) and not isinstance(cell, bool):
+        return bool(gaps) and gaps.has(cell)
+    return cell is None or (isinstance(cell, str) and is_missing(cell))
 
 
 @dataclass(frozen=True, kw_only=True)
