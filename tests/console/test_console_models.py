@@ -269,7 +269,7 @@ def test_the_link_to_the_list_ends_a_search(untrained: Server, open_page: OpenPa
         page.get_by_role("searchbox").fill("price")
         wait_for(page, "document.querySelectorAll('table.models tbody tr').length === 1")
         page.get_by_role("button", name="Published").click()
-        assert page.evaluate("location.hash") == "#/models?q=price&sort=published"
+        wait_for(page, "location.hash === '#/models?q=price&sort=published'")
         if reloaded:
             page.reload()
             page.wait_for_selector("table.models")

@@ -1,5 +1,5 @@
 // What a model answers over the plane of two columns, beside another model of the same columns.
-import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact.js';
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 import { post } from '../lib/api.js';
 import { chance, colourOf, hasChances, rgbOf, useTheme } from '../lib/charts.js';
 import { Form, rangeOf, typicalRow } from '../lib/fields.js';
@@ -129,7 +129,7 @@ function Planes({ model, detail, models, parameters }) {
   }), [x, y, detail]);
   const ranges = useMemo(() => inner.map(widened), [inner]);
   const isKnown = [x, y].every((name) => typeof numeric.find((one) => one.name === name).minimum === 'number'); // not if imported
-  useEffect(() => {
+  useLayoutEffect(() => { // at once, as in the list of models
     history.replaceState(null, '', `${modelPath(model, 'decision')}?${new URLSearchParams({ x, y, beside, ...(target && { target }) })}`);
   }, [model, x, y, beside, target]);
   const turn = (name) => (chosen) => setAxes(name === 'x' ? { x: chosen, y: chosen === y ? x : y } : { x: chosen === x ? y : x, y: chosen });

@@ -1,5 +1,5 @@
 // All models of the server: search, sort, and the problems of the store.
-import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact.js';
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 import { text } from '../lib/api.js';
 import { ago, count, dateTime, number, plural, words } from '../lib/format.js';
 import { Empty, Failure, Loading, modelPath, poll, useGet } from '../lib/parts.js';
@@ -105,7 +105,7 @@ export default function Models({ parameters }) {
   const [sort, setSort] = useState(parameters.get('sort') ?? 'name');
   const [most, setMost] = useState(SHOWN);
   const field = useRef();
-  useEffect(() => {
+  useLayoutEffect(() => { // before the paint: a later one could write over a link that was followed
     const query = new URLSearchParams();
     if (search) query.set('q', search);
     if (sort !== 'name') query.set('sort', sort);
