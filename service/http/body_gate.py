@@ -23,7 +23,7 @@ from service.http.exchange import Exchange
 LARGE_BYTES = 1 << 16
 _MOST_BYTES = 32 << 20  # all bodies that are arriving or wait to be parsed; a single body may be larger
 _SLOW_SECONDS = 0.25
-_FIRST_RETURN_SECONDS, _LAST_RETURN_SECONDS = 1.0, 5.0  # `Retry-After` has whole seconds, and a client may not obey it
+_FIRST_RETURN_SECONDS, _LAST_RETURN_SECONDS = 1.0, 10.0  # `Retry-After` has whole seconds, and a client may not obey it
 _MOST_COMING = _MOST_BYTES // 8  # the most that an incomplete body counts for: a client can claim any size for free
 
 
