@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.cell_text import NoCategory, category_of, decimal_text
+from models.columns.cell_text import NoCategory, bare, category_of, decimal_text
 from models.columns.cells import listed
 from models.columns.column import Column, NumericColumn
 from models.columns.date_fields import Moments
@@ -212,13 +212,21 @@ def read_label_table(path: Path, text_format: TextFormat | None = None) -> Table
 
 
 def read_labels(
-    table: Table, path: Path, *, target: str, is_of_values: bool, column: str | None = None, on: str | None = None
+    table: Table,
+    path: Path,
+    *,
+    written: Table,
+    target: str,
+    is_of_values: bool,
+    column: str | None = None,
+    on: str | None = None,
 ) -> Labels:
     """Reads the labels of a table.
 
     Args:
         table: table of `read_label_table`, with the marks of its numbers or the notation of the training table.
         path: path of the file.
+        written: the same table without marks and notation, for the request ids.
         target: name of the model's target, under which the labels are looked for.
         is_of_values: True if the labels are numbers, False if they are classes.
         column: name of the column of labels; None to find it.
@@ -240,7 +248,8 @@ def read_labels(
         column = wanted[0] if wanted else others[0]
     elif column not in names:
         raise DataError(f"{path} has no column {column!r}; its columns are {columns}.")
-    notes = list(table.notes)
+    # A note on the cells of the request ids does not hold, since these are read as the file has them.
+    notes = [note for note in table.notes if on is not None or not note.startswith(f"Column {REQUEST_ID!r} of ")]
     cells = _values(table, column, target, notes) if is_of_values else _texts(table, column)
     labels = Labels(
         path=path,
@@ -252,7 +261,7 @@ def read_labels(
         has_rows=on is None and ROW in names,
         notes=tuple(notes),
     )
-    keys = _texts(table, key)
+    keys = _texts(table, key) if on is not None else _request_ids(written, table.missing.of(REQUEST_ID))
     rows = _row_numbers(path, table) if labels.has_rows else [0] * len(keys)
     for at, (one, row, label) in enumerate(zip(keys, rows, cells, strict=True)):
         if one is None or label is None:
@@ -272,6 +281,21 @@ def read_labels(
 
 def _texts(table: Table, name: str) -> list[str | None]:
     return [_text(cell) for cell in table.with_texts(name).to_pylist()]
+
+
+def _request_ids(written: Table, missing: Collection[str]) -> list[str | None]:
+    """Returns request ids as the log has these: texts unchanged, and whole numbers as digits; None for a missing one.
+
+    A request id is no category: `1.0` and `1`, `TRUE` and `true` are different ids, and `NA` is one. Blanks at the ends
+    are those of the file, since no header has any.
+
+    Args:
+        written: table as the file has it.
+        missing: texts that the user declares missing.
+    """
+    cells = written.unchanged(REQUEST_ID).to_pylist()
+    ids = [bare(cell) if isinstance(cell, str) else _text(cell) for cell in cells]
+    return [one if one and one not in missing else None for one in ids]
 
 
 def _values(table: Table, name: str, target: str, notes: list[str]) -> list[float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,14 +60,33 @@ class LabelSource:
         Raises:
             DataError: The file cannot be used; the message says why.
         """
-        table = read_as(read_label_table(path, self.text_format), self.reading, training_notation(store, version))
+        written = read_label_table(path, self.text_format)
         return read_labels(
-            table,
+            read_as(written, self.reading, training_notation(store, version)),
             path,
+            written=written,
             target=version.target.names[self.place_in(version) or 0],
             is_of_values=not version.labels,
             column=self.column,
             on=self.on,
+        )
+
+    def check_task(self, version: LoggedVersion, first: LoggedVersion) -> None:
+        """Refuses labels for versions of which one predicts classes and the other one values.
+
+        Args:
+            version: version of the log.
+            first: version whose labels were read.
+
+        Raises:
+            DataError: the versions have different tasks.
+        """
+        if self.path is None or bool(version.labels) == bool(first.labels):
+            return
+        classes, values = (version, first) if version.labels else (first, version)
+        raise DataError(
+            f"{classes} predicts classes and {values} predicts values, and {self.path} has labels of one of the two: "
+            f"name that version (--model {classes} or --model {values}), or its time (--since, --until)."
         )
 
     def place_in(self, version: LoggedVersion) -> int | None:
@@ -195,6 +215,7 @@ class _Gathered:
     version: LoggedVersion
     facts: TrainingFacts | None
     place: int | None = None  # of the target whose labels are given, among several
+    names: list[NDArray[np.int64]] = field(default_factory=list)  # hashes of request id and row number
     starts: list[NDArray[np.int64]] = field(default_factory=list)
     values: list[NDArray[Any]] = field(default_factory=list)
     truth: list[NDArray[Any]] = field(default_factory=list)
@@ -203,6 +224,8 @@ class _Gathered:
     last: float = -np.inf
 
     def add(self, rows: LoggedRows, truth: NDArray[Any], by: By) -> None:
+        pairs = zip(rows.request_ids, rows.places.tolist(), strict=True)
+        self.names.append(np.fromiter(map(hash, pairs), dtype=np.int64, count=len(rows)))
         starts = starts_of(rows.times, by)
         self.starts.append(starts)
         values = rows.values()
@@ -215,6 +238,15 @@ class _Gathered:
             if start not in self.windows:
                 self.windows[start] = self.facts.window()
             self.facts.count(self.windows[start], rows.taken(np.flatnonzero(starts == start)))
+
+    def drop_labels(self, names: NDArray[np.int64]) -> int:
+        """Removes the labels of the rows with some names; returns the number of removed labels."""
+        removed = 0
+        for own, truth in zip(self.names, self.truth, strict=True):
+            chosen = np.isin(own, names)
+            removed += int(_has_label(self.version, truth[chosen]).sum())
+            truth[chosen] = -1 if self.version.labels else np.nan
+        return removed
 
 
 def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Path | str, by: By) -> MonitorReport:
@@ -232,12 +264,19 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
     gathered: dict[tuple[int, str], _Gathered] = {}
     remarks: list[str] = []
     labels: Labels | None = None
-    names: list[NDArray[np.int64]] = []
+    first: LoggedVersion | None = None
     partial = 0
     for rows in selection.rows():
         version = rows.version
+        first = version if first is None else first
+        source.check_task(version, first)
         if labels is None and source.path is not None:
-            labels = source.read(source.path, version, store=store)
+            try:
+                labels = source.read(source.path, version, store=store)
+            except DataError:  # the labels may be those of a version with another task
+                for others in selection.rows():
+                    source.check_task(others.version, version)
+                raise
             if (place := source.place_in(version)) is not None:
                 names_of_targets = version.target.names
                 remarks.append(
@@ -258,8 +297,6 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
             facts, reason = training_facts(store, version, target=target)
             remarks += [] if reason is None else [reason]
             gathered[key] = _Gathered(version, facts, place)
-        pairs = zip(rows.request_ids, rows.places.tolist(), strict=True)
-        names.append(np.fromiter(map(hash, pairs), dtype=np.int64, count=len(rows)))
         gathered[key].add(rows, truth, by)
     if not gathered:
         raise DataError(
@@ -268,11 +305,12 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
         )
     if partial:
         remarks.append(f"{partial:,} rows were answered by a part of an ensemble, and are left out.")
-    every = np.concatenate(names)
-    if doubled := len(every) - len(np.unique(every)):
+    is_by_id = labels is not None and labels.on is None
+    doubled, removed = _without_doubled(gathered.values(), is_by_id=is_by_id)
+    if doubled:
         remarks.append(
-            f"{doubled:,} rows have the request id and the row number of another row: clients sent an id twice, and "
-            "each of these rows gets the label of that id."
+            f"{doubled:,} rows have the request id and the row number of another row of their version: clients sent an "
+            f"id twice{', and none of these rows gets a label' if is_by_id else ''}."
         )
     found = [_version_report(one) for _, one in sorted(gathered.items(), key=lambda item: item[0])]
     report = MonitorReport(
@@ -280,6 +318,12 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
     )
     if labels is not None:
         if not report.labelled_rows:
+            if removed:
+                raise DataError(
+                    f"{labels.path}: all {removed:,} rows with a label have the request id and the row number of "
+                    "another row, since clients sent an id twice: send each request with an id of its own, or join by "
+                    "an input column (--on)."
+                )
             labels.check_classes(found[0].version)
             what = "request ids" if source.on is None else f"values of {source.on!r}"
             raise DataError(f"{labels.path}: none of its {len(labels.by_key):,} {what} is in the log.")
@@ -287,15 +331,43 @@ def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Pa
     return report
 
 
+def _without_doubled(gathered: Collection[_Gathered], *, is_by_id: bool) -> tuple[int, int]:
+    """Counts the rows with the request id and the row number of another row of their version, and removes their labels.
+
+    A label of such a row may be that of the other row. A client that asks two versions with one id means one row.
+
+    Args:
+        gathered: rows of each version.
+        is_by_id: True if the labels were joined by the request id; otherwise, the labels stay.
+
+    Returns:
+        Number of such rows, and number of removed labels.
+    """
+    rows = removed = 0
+    for one in gathered:
+        names, counts = np.unique(np.concatenate(one.names), return_counts=True)
+        is_doubled = counts > 1
+        rows += int(counts[is_doubled].sum())
+        if is_by_id and is_doubled.any():
+            removed += one.drop_labels(names[is_doubled])
+    return rows, removed
+
+
 def _no_labels(rows: LoggedRows) -> NDArray[Any]:
     return np.full(len(rows), -1, dtype=np.int64) if rows.version.labels else np.full(len(rows), np.nan)
+
+
+def _has_label(version: LoggedVersion, truth: NDArray[Any]) -> NDArray[np.bool_]:
+    """Returns True for each row with a label, `(rows,)`."""
+    has_label: NDArray[np.bool_] = truth >= 0 if version.labels else ~np.isnan(truth)
+    return has_label
 
 
 def _version_report(one: _Gathered) -> VersionReport:
     starts, values, truth = (np.concatenate(parts) for parts in (one.starts, one.values, one.truth))
     version = one.version
     output: Output = "softmax" if version.has_probabilities else "step" if version.labels else "linear"
-    is_labelled = truth >= 0 if version.labels else ~np.isnan(truth)
+    is_labelled = _has_label(version, truth)
 
     def answers(chosen: NDArray[np.bool_]) -> Answers | None:
         some = chosen & is_labelled

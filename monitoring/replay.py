@@ -19,6 +19,7 @@ from models.checkpoint import Checkpoint
 from models.columns.cells import listed
 from models.columns.column import CategoricalColumn, Column, DateColumn
 from models.columns.encoding import RowEncoder
+from models.columns.extreme_rows import overflow
 from models.columns.labels import Label, label_text
 from models.columns.named_columns import Cells
 from models.columns.schema import ClassTarget, NumericTarget, ValuesTarget
@@ -202,7 +203,13 @@ class ReplayedVersion:
             encoded = self._encode([_taken(cells, places) for cells in columns], len(places))
         finally:
             self._encoder.unknown.take()
-        return places, in_unit(self._network.forward(encoded), self._origin), refused
+        answers = self._network.forward(encoded)
+        finite = np.isfinite(answers).all(axis=1)
+        if not finite.all():  # the server refuses such a row, too
+            infinite = np.flatnonzero(~finite).tolist()
+            refused += [overflow(self.schema.columns, encoded[at], int(places[at])) for at in infinite]
+            places, answers = places[finite], answers[finite]
+        return places, in_unit(answers, self._origin), refused
 
     def _encode(self, columns: Sequence[Cells], rows: int) -> NDArray[np.float32]:
         if not rows:

@@ -46,8 +46,9 @@ class Prediction(Ticket):
         admission: admission of the API process.
         started: time of the arrival of the head, on `time.perf_counter`'s clock, in seconds.
         seconds: time from `started` to the deadline, in seconds.
-        members: number of members of an ensemble that answer; None for all.
+        members: number of members of an ensemble that answer; None for all, also if the request names their number.
         level: level of the intervals or sets of the answer; None for an answer without.
+        first_row: number of the request's first row in the client's call, for the log of predictions.
         unknown: number of cells with unknown categories, by column.
         reference: reference of the model in the request, as far as read; None for the default model.
         unknown_texts: texts of cells with unknown categories, for the log of predictions.
@@ -57,6 +58,7 @@ class Prediction(Ticket):
 
     __slots__ = (
         "admission",
+        "first_row",
         "given_rows",
         "level",
         "members",
@@ -77,6 +79,7 @@ class Prediction(Ticket):
         self.seconds = admission.default_seconds
         self.members: int | None = None
         self.level: float | None = None
+        self.first_row = 0
         self.reference: str | None = None
         self.unknown = _NOTHING_UNKNOWN
         self.unknown_texts: Sequence[UnknownText] = ()
@@ -150,7 +153,7 @@ class Prediction(Ticket):
 
     def named_row(self, row: int) -> NamedRow:
         """Returns the request of a row, for the log of predictions."""
-        return NamedRow(self.request_id, row, self.reference, self.members)
+        return NamedRow(self.request_id, self.first_row + row, self.reference, self.members)
 
     def is_over(self) -> bool:
         """Returns True if the request has ended; a request whose client has gone is ended first, with an error."""
@@ -297,7 +300,7 @@ class Admission:
         if prediction.level is not None:
             served.check_level(prediction.level, prediction.members)
         if prediction.members is not None:
-            served = served.first_members(prediction.members)
+            served = _with_members(prediction, prediction.members, served)
         encoder = served.encoder
         if isinstance(rows, memoryview):
             rows = encoder.matrix_of(rows)
@@ -368,7 +371,7 @@ class Admission:
             served.check_level(prediction.level, prediction.members)
         prediction.unknown_texts = texts
         if prediction.members is not None:
-            served = served.first_members(prediction.members)
+            served = _with_members(prediction, prediction.members, served)
         self._batcher.submit(prediction, served, rows, rows.rows, prediction.seconds_left())
 
     def read_in_steps(self, prediction: Prediction, served: ServedVersion | None, steps: Steps, size: int) -> None:
@@ -466,6 +469,18 @@ class Admission:
             failures.error("request failed", kind=type(error).__name__, **fields, exc_info=error)
         else:
             failures.warning("request failed", kind=code, **fields, reason=detail)
+
+
+def _with_members(prediction: Prediction, members: int, served: ServedVersion) -> ServedVersion:
+    """Returns the model version that answers with the members that a request asks for.
+
+    Raises:
+        InvalidRequest: the version has fewer members.
+    """
+    version = served.first_members(members)
+    if version is served:  # all members answer, for which the log of predictions has no number
+        prediction.members = None
+    return version
 
 
 def too_many_rows(most: int) -> TooLarge:

@@ -28,6 +28,8 @@ from models.errors import ConfigError, DataError
 
 Progress = Callable[[int, int], None]  # takes the number of rows answered, and of all rows
 
+FIRST_ROW_HEADER = "X-Axon-First-Row"  # all requests of a call have one identifier: the log needs the rows' numbers
+
 _NOT_SPOKEN = frozenset((404, 405))  # statuses of a server without the Open Inference Protocol
 _LEAST_BINARY_CELLS = 64  # below, the JSON part of a binary request is larger than the numbers as text
 
@@ -237,6 +239,7 @@ class Prediction:
             DataError: the rows lack a column of the model.
         """
         names = None if version is None else version.names
+        counted = {FIRST_ROW_HEADER: str(start)} if start else {}
         may_be_binary = may_be_binary and self._level is None  # the Open Inference Protocol has no place for intervals
         if may_be_binary and reference is not None and (version is None or version.is_numeric):
             matrix = self._given.matrix(start, stop, names)
@@ -249,7 +252,7 @@ class Prediction:
                     stop,
                     reference,
                     version,
-                    Request("POST", _infer_path(reference), headers, body),
+                    Request("POST", _infer_path(reference), headers | counted, body),
                     is_binary=True,
                 )
         try:
@@ -258,7 +261,7 @@ class Prediction:
             body = json_rows.write_rows(cells, reference, names, self._members, self._level)
         except RowsRefused as error:
             raise error.moved(start) from None
-        request = Request("POST", "predict", {"Content-Type": "application/json"}, body)
+        request = Request("POST", "predict", {"Content-Type": "application/json"} | counted, body)
         return _Part(start, stop, reference, version, request, is_binary=False)
 
     def _ask(self, part: _Part) -> Steps[PartAnswer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models.checkpoint import sync_folder
 from models.errors import DataError
 from models.prediction_log.folder import UNREADABLE, converting, has_writer, parquet_path, remove_oldest, spools
 from models.prediction_log.logged_rows import read_spool
@@ -52,6 +53,8 @@ def _convert(folder: Path, spool: Path) -> None:
         return
     for number, rows in enumerate(read_spool(data)):
         path = parquet_path(folder, spool, str(rows.version), number)
-        path.parent.mkdir(exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(exist_ok=True)
+            sync_folder(folder)
         write_parquet(rows, path)
     spool.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ class LoggedRows:
         version: model version that answered.
         times: `(rows,)` times of the answers, in seconds since 1970.
         request_ids: identifiers of the requests, one for each row.
-        places: `(rows,)` positions of the rows in their requests.
+        places: `(rows,)` positions of the rows in their requests, or in the calls that were cut into requests.
         asked: references of the models in the requests, one for each row; None for the default model.
         members: numbers of members of the ensemble that answered, one for each row; None for all.
         columns: cells of the logged columns.

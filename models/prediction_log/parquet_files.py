@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.checkpoint import sync_folder
 from models.columns.column import CategoricalColumn, DateColumn
 from models.columns.labels import label_text
 from models.covered_answers import value_columns
@@ -38,6 +39,7 @@ def write_parquet(rows: LoggedRows, path: Path) -> None:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)  # the spool of these rows is removed next
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

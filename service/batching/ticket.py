@@ -78,7 +78,7 @@ class NamedRow(NamedTuple):
 
     Attributes:
         request_id: identifier of the request.
-        row: position of the row in the request.
+        row: number of the row in the client's call; its position in the request, if the call is one request.
         asked: reference of the model in the request; None for the default model.
         members: number of members of the ensemble that answer; None for all.
     """

@@ -16,6 +16,7 @@ from service.batching.ticket import Answer
 from service.batching.version_choice import STICKY_HEADER
 from service.client_address import ClientAddresses
 from service.errors import ClientGone
+from service.first_row_header import FIRST_ROW_HEADER, first_row_in
 from service.grpc.compression import inflate_in_steps
 from service.grpc.frames import OK_TRAILERS, field
 from service.grpc.infer_answers import STEP_NUMBERS, InferWriter
@@ -68,6 +69,9 @@ class InferMethod:
         try:
             if stream.head.seconds is not None:
                 prediction.set_deadline(stream.head.seconds)
+            first_row = stream.head.fields.get(FIRST_ROW_HEADER)
+            if first_row is not None:
+                prediction.first_row = first_row_in(first_row, self.admission.max_rows)
             if is_compressed or len(message) >= _IN_STEPS_FROM:
                 self._handle_large(prediction, message, is_compressed=is_compressed)
                 return

@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from service.batching.version_choice import STICKY_HEADER
+from service.first_row_header import FIRST_ROW_HEADER
 from service.http.predict_endpoint import HttpPrediction
 from service.http.request_head import Fields
 from service.http.wire.wire_format import WireFormat
@@ -38,8 +39,11 @@ _VARYING_NAMES = frozenset(
     )
 )
 _VARYING = re.compile(rb"\r\n(%b): ([!-~]+(?: [!-~]+)*)(?=\r\n)" % b"|".join(sorted(_VARYING_NAMES)), re.IGNORECASE)
-# A request with one of these needs more than its bytes: an interim answer, another protocol, another way to read it.
-_NEVER_PLAIN = frozenset((b"expect", b"upgrade", b"transfer-encoding", b"content-encoding", b"te", b"trailer"))
+# A request with one of these needs more than its bytes: an interim answer, another protocol, another way to read it,
+# other numbers of its rows in the log.
+_NEVER_PLAIN = frozenset(
+    (b"expect", b"upgrade", b"transfer-encoding", b"content-encoding", b"te", b"trailer", FIRST_ROW_HEADER)
+)
 _MOST_KNOWN = 512
 _MOST_HEAD_BYTES = 2048
 _MOST_DIGITS = 9  # of a length; a longer one is that of no small body

@@ -24,6 +24,7 @@ from service.batching.ticket import Answer
 from service.batching.version_choice import STICKY_HEADER
 from service.client_address import ClientAddresses
 from service.errors import InvalidRequest, ReadingCongested, TooLarge
+from service.first_row_header import FIRST_ROW_HEADER, first_row_in
 from service.http.body_gate import LARGE_BYTES, BodyGate, Entry
 from service.http.cors import Cors
 from service.http.exchange import Content, Exchange, Headers
@@ -105,6 +106,9 @@ class PredictEndpoint:
             timeout = field(TIMEOUT_HEADER)
             if timeout is not None:
                 prediction.set_deadline(seconds_in(timeout))
+            first_row = field(FIRST_ROW_HEADER)
+            if first_row is not None:
+                prediction.first_row = first_row_in(first_row, self.admission.max_rows)
             prediction.format = self._route.choose(exchange.fields)
             if exchange.query or exchange.parameters:
                 prediction.named = prediction.format.model_in_head(exchange)

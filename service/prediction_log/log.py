@@ -94,7 +94,10 @@ class PredictionLog:
         places: Sequence[int] | None = None
         if ticket.requests == 1:
             names = [name for name in (ticket.named_row(start),) if name is not None]
-            places = range(start, stop) if len(chosen) == stop - start else [start + row for row in chosen]
+            first = names[0].row if names else start
+            places = (
+                range(first, first + len(chosen)) if len(chosen) == stop - start else [first + row for row in chosen]
+            )
         else:
             named = [(name, row) for row in chosen if (name := ticket.named_row(start + row)) is not None]
             names, there = [name for name, _ in named], [row for _, row in named]

@@ -22,7 +22,7 @@ class TakenRows:
         served: model version that answered.
         time: time of the answer, in seconds since 1970.
         names: request and place of each row; or those of the first row, if `places` has the others.
-        places: positions of the rows in the only request; None for a group of requests.
+        places: numbers of the rows of the only request; None for a group of requests.
         rows: encoded rows, as bytes.
         answers: `(rows, outputs)` answers.
         unknown: texts of cells with unknown categories; their rows are positions among these rows.

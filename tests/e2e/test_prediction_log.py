@@ -23,6 +23,7 @@ import scored_tables
 from grpc_client import GrpcServer, grpc, tensor
 from serving import PATIENCE_SECONDS, http_client, http_get, http_post, metric_sum, running, wait_until
 
+import axon
 from models.columns.column import CategoricalColumn, NumericColumn
 from models.columns.schema import ClassTarget, Schema
 from models.prediction_log.folder import spools
@@ -209,6 +210,104 @@ def test_dates_large_values_and_members_are_logged(server: Server, log_folder: P
     body = {"model": "sizes", "instances": [[1, 2]], "members": 2}
     http_post(f"{server.url}/predict", json=body, headers={"X-Request-ID": "members-1"})
     assert logged_of(log_folder, "members-1")["members"].tolist() == [2]
+
+
+@pytest.mark.parametrize("rows", [1, 1_000])
+@pytest.mark.parametrize(("model", "members", "row"), [("sizes", 3, [0.25, 1.5]), ("towns@2", 1, GIVEN[0])])
+def test_all_members_by_their_number_are_logged_as_all(
+    server: Server, log_folder: Path, model: str, members: int, row: Any, rows: int
+) -> None:
+    name = f"all-of-{model}-{rows}"
+    body = {"model": model, "instances": [row] * rows}
+    usual = http_post(f"{server.url}/predict", json=body)
+    answer = http_post(f"{server.url}/predict", json=body | {"members": members}, headers={"X-Request-ID": name})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == usual.json()
+    assert logged_of(log_folder, name, rows)["members"].isna().all()
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_the_parts_of_a_call_of_the_client_are_logged_as_one_table(
+    server: Server, log_folder: Path, *, binary: bool
+) -> None:
+    name, rows = f"call-{binary}", np.random.default_rng(7).normal(size=(170, 2)).astype(np.float32)
+    with axon.Client(server.url, binary=binary, rows_per_request=50) as client:
+        answer = client.predict(rows, "sizes", request_id=name)
+    table = logged_of(log_folder, name, len(rows))
+    np.testing.assert_array_equal(table[["a", "b"]].to_numpy(np.float32), rows)
+    expected = np.asarray(answer.probabilities, np.float32)
+    np.testing.assert_array_equal(np.array(table["answers"].tolist(), np.float32), expected)
+
+
+def test_the_rows_of_a_part_have_their_numbers_in_the_call_in_every_protocol(
+    server: LoggingServer, log_folder: Path
+) -> None:
+    frame, sink = pd.DataFrame(GIVEN), io.BytesIO()
+    arrow = pa.Table.from_pandas(frame, preserve_index=False)
+    with pa.ipc.new_stream(sink, arrow.schema) as writer:
+        writer.write_table(arrow)
+    small = {"model": "towns@1", "instances": GIVEN}
+    large = {"model": "towns@1", "instances": GIVEN * 300}
+    table = "predict?model=towns@1"
+    rows = [GIVEN[0], GIVEN[3]]
+    inputs = [
+        {"name": "age", "shape": [2], "datatype": "FP64", "data": [row["age"] for row in rows]},
+        {"name": "town", "shape": [2], "datatype": "BYTES", "data": [row["town"] for row in rows]},
+        {"name": "secret_income", "shape": [2], "datatype": "FP64", "data": [1.0, 2.0]},
+    ]
+    infer = {"inputs": inputs}
+    for name, path, body, kind, of in (
+        ("json", "predict", json.dumps(small).encode(), "application/json", EXPECTED),
+        ("large", "predict", json.dumps(large).encode(), "application/json", EXPECTED * 300),
+        ("csv", table, frame.to_csv(index=False).encode(), "text/csv", EXPECTED),
+        ("arrow", table, sink.getvalue(), "application/vnd.apache.arrow.stream", EXPECTED),
+        ("oip", "v2/models/towns/versions/1/infer", json.dumps(infer).encode(), "application/json", EXPECTED[::3]),
+    ):
+        for first in ({}, {"X-Axon-First-Row": str(len(of))}):
+            headers = {"X-Request-ID": f"parts-{name}", "Content-Type": kind, **first}
+            answer = http_post(f"{server.url}/{path}", content=body, headers=headers, timeout=60)
+            assert answer.status_code == 200, answer.text
+        found = logged_of(log_folder, f"parts-{name}", 2 * len(of))
+        assert list(map(cells, found.to_dict("records"))) == of * 2, name
+    with server.client() as client:
+        for first in ((), (("x-axon-first-row", "2"),)):
+            client.infer(
+                "towns",
+                tensor("age", "FP64", 2, contents={"fp64_contents": [row["age"] for row in rows]}),
+                tensor("town", "BYTES", 2, contents={"bytes_contents": [row["town"].encode() for row in rows]}),
+                tensor("secret_income", "FP64", 2, contents={"fp64_contents": [1.0, 2.0]}),
+                metadata=[("x-request-id", "parts-grpc"), *first],
+            )
+    assert list(map(cells, logged_of(log_folder, "parts-grpc", 4).to_dict("records"))) == EXPECTED[::3] * 2
+
+
+def test_parts_of_one_row_do_not_take_the_lane(server: Server, log_folder: Path) -> None:
+    ids = [f"part-{number}" for number in range(6)]
+    with http_client() as client:
+        for id_ in ids:  # from the third one on, the head would be known
+            body, headers = {"model": "towns@1", "instances": GIVEN[:1]}, {"X-Request-ID": id_, "X-Axon-First-Row": "7"}
+            assert client.post(f"{server.url}/predict", json=body, headers=headers).status_code == 200
+
+    def found() -> pd.DataFrame:
+        table = logged(log_folder)
+        return table[table["id"].isin(ids)] if len(table) else table
+
+    wait_until(lambda: len(found()) == len(ids))
+    assert found()["row"].tolist() == [7] * len(ids)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "-1", "+1", "1.5", "1e3", "0x1", "1_0", "1, 2", "2147483647", "2147483648", "9" * 50]
+)
+def test_a_first_row_that_is_no_number_is_refused(server: LoggingServer, wrong: str) -> None:
+    said = "X-Axon-First-Row must be a whole number from 0 to 2147383648"  # 2**31 less the rows that a request may have
+    body = {"model": "towns@1", "instances": GIVEN}
+    answer = http_post(f"{server.url}/predict", json=body, headers={"X-Axon-First-Row": wrong})
+    assert answer.status_code == 422, answer.text
+    assert said in answer.json()["detail"]
+    with server.client() as client, pytest.raises(grpc.RpcError, match=said) as refusal:
+        client.infer("numbers", metadata=[("x-axon-first-row", wrong)])
+    assert refusal.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_refused_requests_explanations_and_shadows_are_not_logged(server: Server, log_folder: Path) -> None:

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from logged_models import LoggedModel, log_answers, people
+from serving import make_checkpoint
+from small_logs import log_rows
 
 import axon
 from axon.cli import main
 from models.columns.cells import reason
-from models.columns.column import CategoricalColumn
+from models.columns.column import CategoricalColumn, NumericColumn
+from models.columns.schema import NumericTarget, Schema
 from models.errors import DataError, Fault
 from models.open_store import open_store
 from models.signatures.keys import PrivateKey, new_key_pair
@@ -94,6 +97,20 @@ def test_rows_that_the_version_refuses_are_told(classes: LoggedModel) -> None:
     assert report.refused.rows == others.sum()
     assert report.rows == (~others).sum()
     assert any("column 'town'" in str(kind) and "Åre" in str(kind) for kind in report.refused.most_frequent(3))
+
+
+def test_rows_whose_answer_overflows_are_refused_as_the_server_does(tmp_path: Path) -> None:
+    target = NumericTarget(name="left", mean=0.0, std=1e38, minimum=-1e38, maximum=1e38)
+    column = NumericColumn(name="id", mean=0.0, std=1.0, minimum=-9.0, maximum=9.0)
+    log_rows(tmp_path / "log", [1, 5, -2, -4], [1e38] * 4, column=column, target=target)
+    made = make_checkpoint(Schema(columns=(column,), target=target))
+    [weight, bias] = [next(name for name in made.tensors if name.endswith(end)) for end in ("weight", "bias")]
+    tensors = {weight: np.ones((1, 1), np.float32), bias: np.zeros(1, np.float32)}
+    store = Store(tmp_path / "store")
+    store.publish("small", dataclasses.replace(made, tensors=tensors))
+    report = replay(Selection(folder=tmp_path / "log"), "small", store=store, by="day")
+    assert (report.rows, report.refused.rows) == (2, 2)
+    np.testing.assert_allclose(report.differences, [0, -3e38], rtol=1e-5)
 
 
 def test_counts_of_refused_rows_are_bounded_by_the_columns_not_by_the_values() -> None:

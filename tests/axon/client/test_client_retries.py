@@ -253,6 +253,24 @@ def test_rows_that_are_too_many_for_a_request_are_answered_by_one_version(kind: 
 
 
 @both
+def test_each_request_of_a_call_says_at_which_row_it_begins(kind: str) -> None:
+    def answer(number: int, request: Recorded) -> bytes:
+        asked = json.loads(request.body)
+        if len(asked["instances"]) > 2:
+            return response(413, problem(413, "too-large"))
+        return response(200, json.dumps({"model": "m", "version": 1, "predictions": [0.5] * len(asked["instances"])}))
+
+    with answering(answer) as server:
+        ask(kind, server.url, rows=[[row] for row in range(9)], rows_per_request=6)
+        begins = [json.loads(request.body)["instances"][0][0] for request in server.requests]
+        told = [request.headers.get("x-axon-first-row") for request in server.requests]
+        ids = {request.headers["x-request-id"] for request in server.requests}
+    assert told == [str(row) if row else None for row in begins]
+    assert {0, 2, 4, 6, 8} <= set(begins)
+    assert len(ids) == 1
+
+
+@both
 def test_connections_are_used_again(kind: str) -> None:
     with answering(lambda number, request: GOOD) as server:
         if kind == "sync":

@@ -107,6 +107,7 @@ def test_a_length_that_is_not_plain_or_not_small_is_left_to_the_parser(length: b
         b"Connection: close",
         b"Connection: keep-alive, upgrade",
         b"TE: trailers",
+        b"X-Axon-First-Row: 10000",
         b"Content-Length: 10",
         b"Host: y",
     ],

@@ -47,15 +47,15 @@ class Request(Ticket):
 
     is_logged = True
 
-    def __init__(self, id_: str, served: ServedVersion, rows: np.ndarray) -> None:
+    def __init__(self, id_: str, served: ServedVersion, rows: np.ndarray, first: int = 0) -> None:
         super().__init__()
-        self._id = id_
+        self._id, self._first = id_, first
         self.served, self.rows = served, len(rows)
         self.data = RowEncoder(served.schema).encode_any(rows)
         self.row_bytes = 4 * served.width
 
     def named_row(self, row: int) -> NamedRow:
-        return NamedRow(self._id, row, None, None)
+        return NamedRow(self._id, self._first + row, None, None)
 
 
 @pytest.fixture
@@ -87,6 +87,24 @@ def test_a_cut_request_is_logged_once_all_its_rows_are_answered(served: ServedVe
     assert rows[0].places[order].tolist() == list(range(9))
     np.testing.assert_array_equal(rows[0].answers[order], answers)
     assert whole.logged_parts is None
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_the_rows_of_a_part_of_a_call_have_their_numbers_in_the_call(
+    served: ServedVersion, tmp_path: Path, share: float
+) -> None:
+    log = make_log(tmp_path / "log", prediction_log_sample=share)
+    answers = np.random.default_rng(0).random((200, 3), dtype=np.float32)
+    request = Request("part", served, np.zeros((200, 4), np.float32), first=10_000)
+    for start, stop in ((120, 200), (0, 120)):
+        log.take(request, start, stop, answers[start:stop])
+        request.answered_rows += stop - start
+    log.start()
+    log.stop(30)
+    [rows] = read_log(tmp_path / "log")
+    np.testing.assert_array_equal(rows.answers, answers[rows.places - 10_000])
+    assert len(rows) == 200 if share == 1 else 0 < len(rows) < 200
+    assert len(set(rows.places.tolist())) == len(rows)
 
 
 def test_a_request_that_fails_gives_its_room_back(served: ServedVersion, tmp_path: Path) -> None:
