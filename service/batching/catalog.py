@@ -165,6 +165,13 @@ class Catalog:
         route = self.routes.split.get(id_ if id_ is not None else self._default_id)
         return await self.find(id_) if route is None else route.beside_shadow(await self.find(route.choose(sticky)))
 
+    async def find_of_client(self, id_: str, sticky: bytes) -> ServedVersion:
+        """Does what `find` does, with the version that a split gives to the requests of a sticky value."""
+        if not self._refreshed.is_set():
+            await self._wait_for_first_refresh()
+        route = self.routes.split.get(id_)
+        return await self.find(id_ if route is None else route.choose(sticky))
+
     async def find(self, id_: str | None) -> ServedVersion:
         """Returns the version of an id, after loading the version if necessary; the lead version of a split.
 

@@ -159,7 +159,7 @@ class Shadow:
         is_large = isinstance(data, EncodedRows)  # a request of many rows; its copy would take too much
         is_former = main.key not in self._beside  # and it may not be known any more whether both encode alike
         if is_large or is_former or self._waiting_rows + rows > _MOST_ROWS or self._waiting_bytes > _MOST_BYTES:
-            self.count(main, Outcome.DROPPED, rows if chosen is None or rows == 1 else len(chosen))
+            self.count(main, Outcome.DROPPED, rows if chosen is None or ticket.requests == 1 else len(chosen))
             return
         row_bytes = ticket.row_bytes
         view = memoryview(data)[start * row_bytes : stop * row_bytes]  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.errors import ModelNotFound
 from service.access import Scope
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, ModelUnavailable
 from service.grpc.messages import message_class, parsed
 from service.grpc.methods import UnaryMethod, fail
 from service.grpc.stream import Method, Stream
@@ -92,4 +92,4 @@ class HealthService:
         self._watchers.clear()
 
 
-_STOPPING = ModelNotFound("the server is about to stop.")
+_STOPPING = ModelUnavailable("the server is about to stop.")

@@ -146,6 +146,9 @@ class Stream:
         body += payload
         self._hold(len(payload))
         try:
+            held = self.connection.held
+            if self._held > SMALL_BYTES and held.now > held.most:  # many messages were let in before their bytes came
+                raise BodiesCongested
             while not self.is_closed and self._take_message(body):
                 body = self._body = bytearray(memoryview(body)[self._length :])
                 self._length = -1

@@ -121,6 +121,7 @@ class FrameServer:
         self._cold: ColdBatches[WaitingBatch] = ColdBatches(
             predictor, self._fetch, self._wake_up, lambda item: item[2].deadline
         )
+        self._running: str | None = None  # key of the forward pass that runs, which stays pinned until its end
         self._ended = 0.0  # when the last batch was done
         self._spins = False  # True if the next batch is likely to come within `_SPIN_SECONDS`
         self._received = memoryview(bytearray(_READ_BYTES))
@@ -303,8 +304,9 @@ class FrameServer:
 
     def _run_oldest(self) -> None:
         """Runs one forward pass for the model version whose first batch has waited longest."""
-        key = next(iter(self._waiting))
+        self._running = key = next(iter(self._waiting))
         self._run(key, self._waiting.pop(key))
+        self._running = None
         if key not in self._waiting:
             self._predictor.unpin(key)
 
@@ -392,7 +394,8 @@ class FrameServer:
                 self._waiting[key] = kept
             else:
                 del self._waiting[key]
-                self._predictor.unpin(key)
+                if key != self._running:
+                    self._predictor.unpin(key)
         self._cold.remove(lambda item: item[0] is connection)
 
 

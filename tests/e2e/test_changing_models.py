@@ -72,6 +72,30 @@ def versions_by_value(server: GrpcServer, model: str = "colours@p") -> dict[str,
         }
 
 
+def test_reasons_come_from_the_version_that_answers_the_client(server: GrpcServer) -> None:
+    refresh(server)
+    chosen = versions_by_value(server)
+    assert set(chosen.values()) == {1, 2}
+    with http_client(base_url=server.url) as client:
+
+        def version_of(headers: dict[str, str]) -> int:
+            answer = client.post("/models/colours@p/explain", json={"instances": [ROW]}, headers=headers)
+            assert answer.status_code == 200, answer.text
+            return int(answer.json()["version"])
+
+        assert {value: version_of({STICKY: value}) for value in VALUES} == chosen
+        assert len({version_of({}) for _ in range(6)}) == 1
+
+
+def test_the_example_of_a_version_names_the_version_unless_the_name_does(server: GrpcServer) -> None:
+    refresh(server)
+    for id_, model in (("towns@1", "towns@1"), ("towns@2", "towns"), ("towns", "towns")):
+        example = http_get(f"{server.url}/models/{id_}").json()["example"]
+        assert example["model"] == model
+        answer = http_post(f"{server.url}/predict", json=example)
+        assert (answer.status_code, answer.json()["version"]) == (200, 1 if id_ == "towns@1" else 2)
+
+
 Ask = Callable[[GrpcServer, str, str | None], Any]
 
 

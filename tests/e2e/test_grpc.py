@@ -298,18 +298,23 @@ def test_the_request_id_comes_back(client: Client) -> None:
         assert ("x-request-id", "mine-1") in [(entry.key, entry.value) for entry in call.trailing_metadata()]
 
 
+def watched_health(client: Client) -> Any:
+    """Begins a watch of the server's health; returns the call."""
+    watch = client.channel.unary_stream(
+        "/grpc.health.v1.Health/Watch",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=message_class("grpc.health.v1.HealthCheckResponse").FromString,
+    )
+    return watch(message_class("grpc.health.v1.HealthCheckRequest")(), timeout=60)
+
+
 def test_health_and_reflection_are_the_standard_services(client: Client, server: GrpcServer) -> None:
     check = client.method("Check", "grpc.health.v1.Health")
     kind = message_class("grpc.health.v1.HealthCheckRequest")
     assert check(kind(), timeout=5).status == check(kind(service=INFERENCE), timeout=5).status == 1
     with refused("NOT_FOUND", ""):
         check(kind(service="other"), timeout=5)
-    watch = client.channel.unary_stream(
-        "/grpc.health.v1.Health/Watch",
-        request_serializer=lambda message: message.SerializeToString(),
-        response_deserializer=message_class("grpc.health.v1.HealthCheckResponse").FromString,
-    )
-    watching = watch(kind(), timeout=30)
+    watching = watched_health(client)
     assert next(watching).status == 1
     watching.cancel()
     for version in ("v1", "v1alpha"):
@@ -600,6 +605,23 @@ def test_a_taken_port_ends_the_start_with_one_sentence(store: Store, tmp_path: P
             assert ended.returncode != 0
             assert words in ended.stderr
             assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_watch_of_health_ends_as_unavailable_where_the_server_stops(store: Store, tmp_path: Path) -> None:
+    server = GrpcServer(store.root, tmp_path)
+    try:
+        server.start()
+        with server.client() as client:
+            watching = watched_health(client)
+            assert next(watching).status == 1
+            server.stop()
+            with pytest.raises(grpc.RpcError) as ended:
+                list(watching)
+            assert ended.value.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
+            assert "about to stop" in ended.value.details()  # type: ignore[attr-defined]
+    finally:
+        server.kill()
 
 
 @pytest.mark.slow

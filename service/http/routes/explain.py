@@ -22,6 +22,7 @@ from models.explaining.explained_output import checked_label
 from service.access import Scope
 from service.api_process import ApiProcess
 from service.batching.served_version import ServedVersion
+from service.batching.version_choice import STICKY_HEADER
 from service.errors import ClientGone, DeadlineExceeded, InvalidRequest, TooLarge
 from service.explaining import Explainer, Question
 from service.http.explain_schemas import ExplainRequest, ExplainResponse
@@ -65,7 +66,13 @@ _PARAMETERS = [
         "in": "header",
         "description": "The deadline; the server has a longest one.",
         "schema": {"type": "number", "exclusiveMinimum": 0},
-    }
+    },
+    {
+        "name": "X-Axon-Sticky",
+        "in": "header",
+        "description": "Chooses the version of a split alias that answers `/predict` with this value.",
+        "schema": {"type": "string"},
+    },
 ]
 
 
@@ -159,7 +166,7 @@ class _Call:
 
     async def _explained(self, body: bytes, deadline: float) -> Response:
         """Reads the body, and explains its rows."""
-        served = self._served = await self._process.catalog.find(self._reference)
+        served = self._served = await self._find()
         asked, instances, background = _read(body, self._request.headers.get("content-encoding"))
         most = self._process.admission.max_rows
         if len(instances) > most:
@@ -190,6 +197,12 @@ class _Call:
             raise InvalidRequest(str(error)) from None
         self._rows = len(rows)
         return await self._written(served, instances, compared, explanations, unknown)
+
+    async def _find(self) -> ServedVersion:
+        """Returns the version that answers this client's predictions, or the lead version without a sticky value."""
+        catalog = self._process.catalog
+        sticky = self._request.headers.get(STICKY_HEADER.decode(), "").encode("latin-1")
+        return await (catalog.find_of_client(self._reference, sticky) if sticky else catalog.find(self._reference))
 
     async def _written(
         self,

@@ -199,19 +199,30 @@ def _detail(served: ServedVersion, catalog: Catalog, counts: Counts) -> dict[str
         "batch_invariant": served.batch_invariant,
         "digest": served.digest,
         "published": time_text(served.identity.modified_ns),
-        "example": example_request(served),
+        "example": example_request(served, _shortest_id(served, catalog)),
     }
 
 
-def example_request(served: ServedVersion) -> dict[str, Any]:
-    """Returns an example `PredictRequest` for a version: a row of the training table, or of column statistics."""
+def _shortest_id(served: ServedVersion, catalog: Catalog) -> str:
+    """Returns the name of the model if the name means this version, else `name@version`."""
+    named = catalog.get(served.name)
+    return served.name if named is not None and named.version == served.version else str(served)
+
+
+def example_request(served: ServedVersion, model: str) -> dict[str, Any]:
+    """Returns an example `PredictRequest` for a version: a row of the training table, or of column statistics.
+
+    Args:
+        served: model version that the example is for.
+        model: id of the version in the request.
+    """
     kept = served.header.get("data", {}).get("examples")
     row: Mapping[str, Any] | Members
     if isinstance(kept, list) and kept and isinstance(kept[0], dict):
         row = kept[0]
     else:
         row = Members((column.name, _example_cell(column)) for column in served.schema.columns)
-    return {"model": served.name, "instances": [row]}
+    return {"model": model, "instances": [row]}
 
 
 def _example_cell(column: Column) -> str | float:

@@ -67,11 +67,14 @@ class NumberReader:
         except (ValueError, TypeError, RuntimeError, OverflowError, RecursionError):
             return None
 
-    def read_request(self, body: bytes | bytearray) -> tuple[str | None, NDArray[np.float64]] | None:
+    def read_request(
+        self, body: bytes | bytearray, *, may_name_model: bool = True
+    ) -> tuple[str | None, NDArray[np.float64]] | None:
         """Reads a request with rows of numbers of one width.
 
         Args:
             body: JSON text of an object with the rows and perhaps a model.
+            may_name_model: False for a protocol without the key `model`.
 
         Returns:
             The reference of the model and `(rows, columns)` numbers; None if the text is left to the general reader.
@@ -81,7 +84,7 @@ class NumberReader:
             if not isinstance(request, simdjson.Object):
                 return None
             keys = list(request.keys())
-            if keys not in _KEYS:
+            if keys not in _KEYS or (len(keys) > 1 and not may_name_model):
                 return None
             model = request["model"] if len(keys) > 1 else None
             numbers = _matrix(request["instances"], body)

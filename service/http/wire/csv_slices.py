@@ -26,6 +26,8 @@ _Body = bytes | bytearray
 _DELIMITERS = ",;\t|"
 _BOM = b"\xef\xbb\xbf"
 _LONGEST_LINE = 1 << 18  # 256 KiB, in bytes
+# Python's own limit on a cell is half of that; it holds for the whole process, and no cell is longer than a line.
+csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_LINE))
 _MOST_LINES = 4096  # of one row, whose cells in quotes may have line ends
 _STEP_BYTES = 1 << 15
 _STEP_CELLS = 4096

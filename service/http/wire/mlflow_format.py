@@ -73,10 +73,10 @@ class MlflowFormat(WireFormat):
 
     def read(self, body: Body, named: str | None, head: Head) -> ReadRequest:
         """Reads a small body; a matrix of plain numbers by the fast reader."""
-        if len(body) >= _MANY_NUMBERS_BYTES and (request := self.numbers.read_request(body)) is not None:
-            model, numbers = request
-            if model is None:
-                return named, numbers, False, None
+        if len(body) >= _MANY_NUMBERS_BYTES:
+            request = self.numbers.read_request(body, may_name_model=False)
+            if request is not None:
+                return named, request[1], False, None
         steps, form = self.read_document(parse_small(body), decodes=has_b64(body))
         return named, rows_at_once(steps), b"true" in body or b"false" in body, form
 

@@ -133,10 +133,10 @@ class PredictFormat(TfServingFormat):
 
     def read(self, body: Body, named: str | None, head: Head) -> ReadRequest:
         """Reads a small body; a matrix of plain numbers by the fast reader."""
-        if len(body) >= _MANY_NUMBERS_BYTES and (request := self.numbers.read_request(body)) is not None:
-            model, numbers = request
-            if model is None:
-                return named, numbers, False, ROWS
+        if len(body) >= _MANY_NUMBERS_BYTES:
+            request = self.numbers.read_request(body, may_name_model=False)
+            if request is not None:
+                return named, request[1], False, ROWS
         return super().read(body, named, head)
 
     def read_document(self, document: Any, *, decodes: bool) -> ReadDocument:

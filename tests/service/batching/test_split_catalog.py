@@ -309,6 +309,21 @@ def test_a_shadow_forgets_the_versions_that_its_alias_means_no_more(store: Store
     assert gone() is None
 
 
+def test_a_dropped_request_counts_all_its_rows_where_the_shadow_gets_a_share_of_requests(store: Store) -> None:
+    catalog = make_catalog(store, Workers(store), make_shadow=make_shadow)
+    store.set_alias("a", "p", 1)
+    store.set_shadow("a", "p", 3, 50)
+    refresh(catalog)
+    shadow, former = catalog.routes.shadows("a")["p"], catalog.get("a")
+    assert former is not None
+    for _ in range(20):
+        ticket = Answered()
+        ticket.served, ticket.rows, ticket.row_bytes = former, 7, 4
+        shadow.offer(ticket, bytes(28), None, 0, 7, np.zeros((7, 2), np.float32))
+    [counts] = shadow.outcomes.values()
+    assert counts == {Outcome.DROPPED: 70}
+
+
 def test_a_shadow_that_cannot_be_loaded_is_named_and_harms_nothing(store: Store) -> None:
     catalog = make_catalog(store, Workers(store), make_shadow=make_shadow)
     store.set_alias("a", "p", 1)

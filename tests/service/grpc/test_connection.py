@@ -357,6 +357,28 @@ def test_large_messages_are_bounded_together(server: EchoServer) -> None:
     wait_until(lambda: server.watch.held.now == 0)
 
 
+def test_large_messages_that_were_announced_at_once_are_bounded_too(server: EchoServer) -> None:
+    """Announces three messages of 3 MB where 8 MB may be held, and sends the bytes only then."""
+    announced = struct.pack(">BI", 0, 3_000_000)
+    with server.connect() as stream:
+        stream.sendall(
+            PREFACE
+            + frames.settings()
+            + b"".join(
+                frame(frames.HEADERS, END_HEADERS, id_, HEAD) + frame(frames.DATA, 0, id_, announced)
+                for id_ in (1, 3, 5)
+            )
+        )
+        read_frames(stream, lambda frame_: frame_[:3] == (frames.WINDOW_UPDATE, 0, 5))
+        for id_ in (1, 3, 5):
+            for _ in range(187):
+                stream.sendall(frame(frames.DATA, 0, id_, bytes(16_000)))
+        found = read_frames(stream, until_end_of(5))
+        assert any(frames.field(b"grpc-status", b"8") in payload for *_, id_, payload in found if id_ == 5)
+        assert server.watch.held.now < LIMITS.max_buffered_bytes
+    wait_until(lambda: server.watch.held.now == 0)
+
+
 def test_connections_beyond_the_limit_are_turned_away() -> None:
     server = EchoServer(GrpcLimits(**{**vars(LIMITS), "max_connections": 2, "header_seconds": 30}))
     try:

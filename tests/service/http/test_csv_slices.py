@@ -198,6 +198,12 @@ def test_more_rows_than_allowed_are_refused_while_they_are_read() -> None:
         read(body, most_rows=100)
 
 
+def test_a_cell_of_nearly_256_kib_is_read() -> None:
+    body = make_table(2)
+    body.loc[0, "id"] = "x" * 200_000
+    assert read(body.to_csv(index=False).encode())[0] == read(make_table(2).to_csv(index=False).encode())[0]
+
+
 def test_quoted_cells_are_those_of_the_csv_module() -> None:
     out = io.StringIO()
     writer = csv.writer(out)

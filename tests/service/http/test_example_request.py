@@ -25,7 +25,7 @@ SCHEMA = Schema(
 
 
 def written_example(served):
-    return PredictRequest.model_validate(orjson.loads(b"".join(json_pieces(example_request(served)))))
+    return PredictRequest.model_validate(orjson.loads(b"".join(json_pieces(example_request(served, served.name)))))
 
 
 @pytest.mark.parametrize("header", [{}, {"data": {}}, {"data": {"examples": []}}])

@@ -41,10 +41,13 @@ class DoublingAPI:
         self.loading, self.load_on = threading.Event(), threading.Event()
         self.memory = {KEY}
         self.pinned: set[str] = set()
+        self.pins = 0
+        self.running = threading.Event()
         self.crowding: list[str] = []
         self.tidy = lambda: None
 
     def predict(self, batch: MergedBatch) -> np.ndarray[Any, np.dtype[np.float32]]:
+        self.running.set()
         self.go.wait(10)
         x = np.concatenate([part.matrix() for part in batch.parts])
         self.batches.append(len(x))
@@ -66,15 +69,18 @@ class DoublingAPI:
         facts = self.load(key)
         self.memory.add(key)
         self.pinned.add(key)
+        self.pins += 1
         return facts
 
     def pin(self, key: str) -> bool:
         if key in self.memory:
             self.pinned.add(key)
+            self.pins += 1
         return key in self.memory
 
     def unpin(self, key: str) -> None:
         self.pinned.discard(key)
+        self.pins -= 1
 
     def make_room(self, key: str) -> list[str]:
         return [other for other in self.crowding if other in self.pinned]
@@ -365,6 +371,23 @@ def test_a_model_whose_only_asker_dies_during_its_load_may_leave_the_memory(work
         assert time.monotonic() < deadline, api.pinned
         time.sleep(0.005)
     assert ask(path, [[2.0]]).matrix.tolist() == [[4.0]]
+
+
+def test_a_version_is_unpinned_once_where_its_asker_dies_during_the_forward(worker: tuple[DoublingAPI, Path]) -> None:
+    api, path = worker
+    api.go.clear()
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.connect(str(path))
+        rows = [np.float32([4.0]).tobytes()]
+        batches = [frames.encode_predict(id_, KEY, [1], rows, time.monotonic() + 60) for id_ in (1, 2)]
+        stream.sendall(b"".join(batches))
+        assert api.running.wait(10)
+    api.go.set()
+    assert ask(path, [[1.0]]).matrix.tolist() == [[2.0]]
+    deadline = time.monotonic() + 5
+    while api.pins:
+        assert time.monotonic() < deadline, api.pins
+        time.sleep(0.005)
 
 
 def test_rows_that_nobody_waits_for_any_more_cost_no_forward(worker: tuple[DoublingAPI, Path]) -> None:
