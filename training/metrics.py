@@ -326,12 +326,27 @@ def f1_macro(
     return float((2 * hits[occurring] / occurrences[occurring]).mean())
 
 
+def variances(truth: NDArray[np.float64], weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Returns the variance of true values, `()` or `(targets,)`, which R² divides by.
+
+    The variance of equal values is exactly 0, since there is nothing to explain. The mean of equal floats may differ
+    from them in the last bit, and the squares then give 1e-34.
+
+    Args:
+        truth: `(rows,)` true values, or `(rows, targets)` of several targets.
+        weight: `(rows,)` weights; None for equal weights.
+    """
+    counted = truth if weight is None else truth[weight > 0]
+    around = np.square(truth - np.average(truth, axis=0, weights=weight))
+    return np.where(np.ptp(counted, axis=0) > 0, np.average(around, axis=0, weights=weight), 0.0)
+
+
 def _regression(values: NDArray[np.float64], truth: NDArray[np.float64]) -> Metrics:
     errors = values - truth
     metrics: Metrics = {"rmse": math.sqrt(float(np.square(errors).mean())), "mae": float(np.abs(errors).mean())}
-    spread = float(np.square(truth - truth.mean()).sum())
-    if spread > 0:  # a part of equal values has no variance to explain
-        metrics["r2"] = 1 - float(np.square(errors).sum()) / spread
+    variance = float(variances(truth))
+    if variance > 0:
+        metrics["r2"] = 1 - float(np.square(errors).mean()) / variance
     return metrics
 
 

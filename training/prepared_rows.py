@@ -89,6 +89,8 @@ def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = 
     if split is None:
         split = split_of(table, config)
     weight = _weight(table, config, split)
+    if config.select_by == "auc":
+        _check_ranking(table, split, weight)
     schema = fit_schema(
         table,
         split.train,
@@ -160,6 +162,17 @@ def _weight(table: TrainingTable, config: TrainConfig, split: Split) -> NDArray[
     return weight
 
 
+def _check_ranking(table: TrainingTable, split: Split, weight: NDArray[np.float64] | None) -> None:
+    """Refuses validation rows of one class, which have no ROC AUC to choose an epoch by."""
+    rows = split.validation if weight is None else split.validation[weight[split.validation] > 0]
+    present = np.unique(table.target[rows])
+    if len(present) < 2:
+        raise DataError(
+            f"all validation rows are of class {table.labels[present[0]]!r} of target {table.target_name!r}, so no "
+            "epoch has a ROC AUC to be chosen by: take other shares (--split) or another rule (--select-by loss)."
+        )
+
+
 def _architecture(table: TrainingTable, schema: Schema, config: TrainConfig) -> MLPConfig:
     if config.engine == "perceptron" and len(table.labels) != 2:
         what = f"target {table.target_name!r} has {len(table.labels)}" if table.labels else _are_numbers(table)
@@ -211,8 +224,7 @@ def _check_amounts(table: TrainingTable, metric: str | None) -> None:
     wrong = np.flatnonzero(values <= 0 if metric == "gamma" else values < 0)
     if not len(wrong):
         return
-    among = " of those with a target" if table.choices.drop_missing_target else ""
-    one = f"{values[wrong[0]]:g} in row {wrong[0] + 1:,}{among}"
+    one = f"{values[wrong[0]]:g} in {table.place(int(wrong[0]))}"
     if metric == "gamma" and (values >= 0).all():
         remedy = "--metric poisson takes 0 too, and --metric rmse any number"
     else:
@@ -228,11 +240,10 @@ def _check_shares(table: TrainingTable) -> None:
     for name, values in zip(table.target_names, table.target.reshape(len(table.target), -1).T, strict=True):
         wrong = np.flatnonzero((values < 0) | (values > 1))
         if len(wrong):
-            among = " of those with a target" if table.choices.drop_missing_target else ""
+            place = table.place(int(wrong[0]))
             raise ConfigError(
                 f"metric bernoulli is for targets of 0 and 1, and shares between them, and target {name!r} has "
-                f"{values[wrong[0]]:g} in row {wrong[0] + 1:,}{among} ({len(wrong):,} such rows in all): --metric rmse "
-                "takes any number."
+                f"{values[wrong[0]]:g} in {place} ({len(wrong):,} such rows in all): --metric rmse takes any number."
             )
 
 

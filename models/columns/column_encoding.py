@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns.cell_text import NoCategory, category_of
 from models.columns.cells import UNKNOWN, Refused, category_finder, category_numbers, reason
-from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, DateColumn, NumericColumn
+from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.dates import are_dates, circle_points, elapsed_days
 from models.columns.dictionary_column import DictionaryColumn
-from models.columns.gaps import NumberGaps
+from models.columns.gaps import CategoryGaps, NumberGaps
 from models.columns.schema import Schema
 from models.errors import DataError
 
@@ -78,7 +79,7 @@ def encode_numbers(column: NumericColumn, values: NDArray[Any] | DictionaryColum
     numbers = values.astype(np.float64)
     missing = np.isnan(numbers)
     if column.gaps:
-        missing |= NumberGaps(column.gaps).rows(numbers)
+        missing |= declared_gap_rows(column, numbers)
     _take_missing(column, missing, block)
     numbers[missing] = column.fill
     with np.errstate(over="ignore"):  # an overflow gives infinity, which the next line refuses
@@ -105,7 +106,7 @@ def encode_dates(column: DateColumn, values: NDArray[Any] | DictionaryColumn, bl
         raise DataError(f"column {column.name!r} holds {_kind(values)}, not dates.")
     missing = np.isnat(values)
     if column.gaps:
-        missing |= np.isin(elapsed_days(values), column.gaps)
+        missing |= declared_gap_rows(column, values)
         values = np.where(missing, np.array("NaT", values.dtype), values)
     _take_missing(column, missing, block)
     beyond = ~(are_dates(values) | missing)
@@ -114,6 +115,33 @@ def encode_dates(column: DateColumn, values: NDArray[Any] | DictionaryColumn, bl
     block[:, 0] = np.where(missing, column.fill, elapsed_days(values)) - column.origin
     for i, part in enumerate(column.parts):
         block[:, 1 + 2 * i : 3 + 2 * i] = circle_points(part, values)
+
+
+def declared_gap_rows(column: Column, values: NDArray[Any] | DictionaryColumn) -> NDArray[np.bool_]:
+    """Returns `(rows,)` True where a cell holds a declared gap of the column, such as -999.
+
+    Args:
+        column: description of the column.
+        values: `(rows,)` values of the column's kind, as `encode_columns` takes them.
+    """
+    if not column.gaps:
+        return np.zeros(len(values), dtype=np.bool_)
+    if isinstance(column, CategoricalColumn):
+        gaps = CategoryGaps(column.gaps)
+        cells: list[Any] = [*values.names, None] if isinstance(values, DictionaryColumn) else values.tolist()
+        found = np.array([_category(cell) in gaps for cell in cells], dtype=np.bool_)
+        return found[values.codes] if isinstance(values, DictionaryColumn) else found
+    assert not isinstance(values, DictionaryColumn)  # noqa: S101 -- only categories are names
+    if isinstance(column, DateColumn):
+        return np.isin(elapsed_days(values), column.gaps)
+    return NumberGaps(column.gaps).rows(values)
+
+
+def _category(cell: Any) -> str | None:
+    try:
+        return category_of(cell)
+    except NoCategory:
+        return None
 
 
 def _take_missing(column: NumericColumn | DateColumn, missing: NDArray[np.bool_], block: NDArray[np.float32]) -> None:

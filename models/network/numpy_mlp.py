@@ -141,17 +141,20 @@ class NumpyMLP:
         *,
         weight_decay: float = 0.0,
         momentum: float = 0.0,
+        decays_biases: bool = True,
     ) -> None:
         """Takes one step of stochastic gradient descent, as `torch.optim.SGD` does: v ← μv + (g + λw), w ← w - ηv.
 
         Args:
             gradients: gradient of each parameter, from `loss_and_gradients`.
             learning_rate: step size η.
-            weight_decay: L2 penalty λ on weights and biases.
+            weight_decay: L2 penalty λ.
             momentum: share μ of the previous velocity that is kept (Polyak 1964); the velocity starts at zero.
+            decays_biases: False for a penalty on weights only.
         """
         for name, parameter in self.parameters.items():
-            step = gradients[name] + weight_decay * parameter
+            penalty = weight_decay if decays_biases or name.endswith(".weight") else 0.0
+            step = gradients[name] + penalty * parameter
             if momentum:
                 step = self._velocity[name] = momentum * self._velocity.get(name, np.zeros_like(step)) + step
             parameter -= learning_rate * step

@@ -302,3 +302,12 @@ def test_the_constant_of_other_runs_is_the_mean():
     truth = model.table.target[model.split.test]
     assert model.constant_metrics()["mae"] == pytest.approx(np.abs(truth - mean).mean())
     assert "the training part's mean, has RMSE" in beside_constant(model)
+
+
+def test_validation_rows_of_one_class_are_refused_where_the_roc_area_chooses_the_epoch():
+    frame = classes(300, rare=0.0).assign(day=np.arange(300))
+    frame.loc[200:254, "y"] = "no"  # about the validation part of a split by time
+    choices = ColumnChoices(time="day")
+    with pytest.raises(DataError, match=r"all validation rows are of class 'no' of target 'y', .*--select-by loss"):
+        fit(frame, target="y", choices=choices, metric="auc", epochs=2, **RUN)
+    assert fit(frame, target="y", choices=choices, metric="auc", select_by="loss", epochs=2, **RUN).metrics["test"]

@@ -240,3 +240,18 @@ def test_the_command_trains_and_inspect_names_the_metric(tmp_path, capsys) -> No
         found = inspect_table(read_source(path), target="y", task="regression")
         remarks = next(column.remarks for column in found.columns if column.name == "y")
         assert any(f"--metric {metric}" in remark for remark in remarks)
+
+
+def test_a_refused_row_is_named_by_its_number_in_its_own_file() -> None:
+    good = pd.DataFrame({"a": np.arange(200.0), "y": 3.0})
+    good.loc[::2, "y"] = 4.0
+    wrong = good.copy()
+    wrong.loc[6, "y"] = -1
+    with pytest.raises(ConfigError, match=r"has -1 in row 7 of the test file \("):
+        fit(good, target="y", test=wrong, **RUN, metric="poisson")
+    wrong.loc[[0, 3], "y"] = np.nan
+    choices = ColumnChoices(drop_missing_target=True)
+    with pytest.raises(ConfigError, match=r"has -1 in row 7 \("):
+        fit(wrong, target="y", choices=choices, **RUN, metric="poisson")
+    with pytest.raises(ConfigError, match=r"has -1 in row 7 of the test file \("):
+        fit(good, target="y", test=wrong, choices=choices, **RUN, metric="poisson")

@@ -297,3 +297,14 @@ def test_one_row_is_enough_for_the_data_driven_start(normalization):
     architecture = config.architecture(in_features=3, out_features=2)
     tensors = torch_engine.train(config, architecture, matrices).tensors
     assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_the_numpy_engine_decays_weights_and_no_biases():
+    matrices = data(noise=1.0)
+    _, architecture, run = train("numpy", matrices, epochs=1, batch_size=40, learning_rate=0.5, weight_decay=0.0)
+    config, _, decayed = train("numpy", matrices, epochs=1, batch_size=40, learning_rate=0.5, weight_decay=0.01)
+    start = numpy_engine.NumpyMLP(architecture, rng=np.random.default_rng(config.seed)).to_tensors()
+    plain, shrunk = run().tensors, decayed().tensors
+    for name, tensor in plain.items():
+        expected = tensor if name.endswith("bias") else tensor - 0.5 * 0.01 * start[name]
+        np.testing.assert_allclose(shrunk[name], expected, atol=1e-6)

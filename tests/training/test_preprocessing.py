@@ -57,6 +57,13 @@ def test_categories_are_those_of_the_training_part_and_the_rest_encode_to_nothin
     assert schema.columns[0].unknown == "ignore"
 
 
+def test_a_category_of_rows_without_weight_is_unknown():
+    data = table({"c": ["u", "v", "w", "u"], "d": ["k", "l", "k", "k"]})
+    schema = fit_schema(data, np.arange(4), weights=np.array([1.0, 1, 0, 0]))
+    assert [column.categories for column in schema.columns] == [("u", "v"), ("k", "l")]
+    assert encode(schema, data, np.array([2])).tolist() == [[0, 0, 1, 0]]
+
+
 def test_a_column_with_gaps_anywhere_accepts_gaps_and_others_do_not():
     data = table({"x": [1, 2, 3, np.nan], "full": [1, 2, 3, 4], "c": ["u", "v", "u", None], "d": ["u", "v", "u", "u"]})
     schema = fit_schema(data, np.arange(3))

@@ -286,3 +286,21 @@ def test_code_that_keeps_trees_has_the_balance_of_the_run(library):
     word = 'auto_class_weights="Balanced"' if library == "CatBoost" else 'class_weight="balanced"'
     assert word in balanced
     assert word not in plain
+
+
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y", "%Y%m%d", "%y-%m-%d", "epoch-seconds", "excel-days"])
+def test_code_that_keeps_trees_reads_dates_as_the_run_does(form, tmp_path):
+    rng = np.random.default_rng(0)
+    days = pd.Series(pd.date_range("2023-01-01", "2025-12-31")[rng.permutation(1096)[:300]])
+    days = days.where(days.dt.day <= 12, days.dt.normalize() - pd.to_timedelta(days.dt.day - 12, unit="D"))
+    since = (days - pd.Timestamp(0)).dt.days
+    numbers = {"epoch-seconds": since * 86_400, "excel-days": since + 25_569}
+    texts = days.dt.strftime(form if "%" in form else "%Y")
+    frame = pd.DataFrame({"day": numbers.get(form, texts.astype(int) if form == "%Y%m%d" else texts)})
+    frame["y"] = np.where(days > pd.Timestamp("2024-06-01"), "late", "early")
+    model = fit(frame, target="y", choices=ColumnChoices(date_formats={"day": form}), epochs=1, hidden_sizes=(4,))
+    code = trees_code(model.table, None).replace("...  # a DataFrame with these columns", "given")
+    code = code.replace(repr(f"{model.table.name}-trees.joblib"), repr(str(tmp_path / "trees.joblib")))
+    made = {"given": frame}
+    exec(code, made)
+    assert made["features"](frame)["day"].tolist() == (since * 86_400.0).tolist()

@@ -81,6 +81,18 @@ def test_residuals_and_the_largest_errors_are_those_of_the_answers(houses):
     assert evaluation.calibration is None
 
 
+def test_the_largest_errors_are_named_by_their_rows_in_the_file_with_those_left_out():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=200)})
+    frame["y"] = 2 * frame.x
+    far = frame.assign(y=frame.y.where(frame.index != 60, 1e3))
+    far.loc[:9, "y"] = np.nan
+    choices = ColumnChoices(drop_missing_target=True)
+    for test, row in ((far, 61), (far.dropna(), 51)):
+        model = fit(frame, target="y", test=test, choices=choices, epochs=1)
+        assert evaluation_of(model).largest_errors[0].row == row
+
+
 def test_columns_that_matter_come_first_and_one_that_does_not_is_near_nothing(houses):
     importances = evaluation_of(houses).importances
     assert [importance.column for importance in importances] == ["size", "area", "rooms"]

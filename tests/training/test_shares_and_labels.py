@@ -105,6 +105,8 @@ def test_true_and_false_are_one_and_zero_among_several_targets() -> None:
     spelled = fit(frame.assign(p=frame.p == 1, q=frame.q.map({0: "False", 1: "True"})), target=LABELS, name="m", **run)
     for name, tensor in plain.checkpoint.tensors.items():
         np.testing.assert_array_equal(spelled.checkpoint.tensors[name], tensor)
+    with pytest.raises(DataError, match=r"holds names .* regression is of numbers: write 1 and 0 for true and false"):
+        fit(frame.assign(p=frame.p.map({0: "false", 1: "true"})).drop(columns=LABELS[1:]), target="p", **run)
     with pytest.raises(DataError, match=r"target 'p' .* holds names \('yes' at .*write 0 and 1 for no and yes"):
         fit(frame.assign(p=frame.p.map({0: "no", 1: "yes"})), target=LABELS, **run)
 

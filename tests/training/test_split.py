@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.errors import ConfigError, DataError
+from training.commands import options
 from training.data.class_balance import class_balance
 from training.data.column_choices import ColumnChoices
 from training.data.split import MIN_CLASS_ROWS, MIN_REGRESSION_ROWS, PARTS, Split, check_shares, split_rows
@@ -120,6 +121,13 @@ def test_too_few_rows_are_refused():
 def test_shares_that_are_none_are_refused(shares):
     with pytest.raises(ConfigError, match="split"):
         check_shares(shares)
+
+
+def test_shares_of_the_command_line_are_fractions_or_percent():
+    assert options.shares("70/15/15") == options.shares("0.7/0.15/0.15") == (0.7, 0.15, 0.15)
+    assert options.shares("none") is None
+    with pytest.raises(ConfigError, match=r"must add up to 1, got \(0\.8, 0\.1, 0\.2\)"):
+        check_shares(options.shares("0.8/0.1/0.2"))
 
 
 class TestGroups:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from training.metrics import evaluate, reliability
+from training.metrics import evaluate, reliability, variances
 
 
 @settings(max_examples=50, deadline=None)
@@ -94,5 +94,17 @@ def test_a_step_output_has_no_log_loss_and_no_calibration():
     }
 
 
-def test_values_that_are_all_equal_have_no_r2():
-    assert "r2" not in evaluate("linear", np.ones((3, 1), dtype=np.float32), np.full(3, 2.0))
+@pytest.mark.parametrize("value", [2.0, 0.1])  # the mean of three times 0.1 is not 0.1
+def test_values_that_are_all_equal_have_no_r2(value):
+    answers = np.array([[1.0], [2.0], [4.0]], dtype=np.float32)
+    assert "r2" not in evaluate("linear", answers, np.full(3, value))
+    assert variances(np.full((3, 2), value)).tolist() == [0, 0]
+
+
+def test_variances_are_numpys_and_leave_out_rows_without_weight():
+    rng = np.random.default_rng(0)
+    truth, weight = rng.normal(size=(50, 2)), rng.integers(0, 3, 50).astype(float)
+    np.testing.assert_allclose(variances(truth), truth.var(axis=0))
+    repeated = truth.repeat(weight.astype(int), axis=0)
+    np.testing.assert_allclose(variances(truth, weight), repeated.var(axis=0))
+    assert variances(np.array([0.1, 0.1, 0.1, 7]), np.array([1.0, 1, 1, 0])) == 0

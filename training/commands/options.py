@@ -137,7 +137,8 @@ def shares(text: str) -> Shares | None:
         return None
     try:
         given = [float(share) for share in text.split("/")]
-        train, validation, test = (share / (1 if sum(given) <= 1 + 1e-6 else 100) for share in given)
+        unit = 100 if sum(given) > 3 else 1  # three fractions whose sum is wrong are told as they were typed
+        train, validation, test = (share / unit for share in given)
     except ValueError:
         raise argparse.ArgumentTypeError(f"shares such as 70/15/15 are expected, or none; got {text!r}") from None
     return (train, validation, test)

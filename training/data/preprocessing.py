@@ -253,7 +253,9 @@ class _Fit:
         )
 
     def _categorical(self, name: str, names: DictionaryColumn) -> CategoricalColumn:
-        categories = in_order(set(names.take(self.train).distinct()))
+        # Rows of weight 0 teach nothing: a category that only they have would keep its random initial weights.
+        learned = self.train if self.weights is None else self.train[self.weights > 0]
+        categories = in_order(set(names.take(learned).distinct()) or set(names.take(self.train).distinct()))
         _check_any(name, len(categories))
         return CategoricalColumn(
             name=name,

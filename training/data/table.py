@@ -51,6 +51,7 @@ class Table:
             texts that count as missing; None for a column without such texts.
         categorical: columns of numbers that the source declares categories, as pandas' `category` does.
         missing: values that the user declared missing, whose cells are null.
+        row_numbers: `(rows,)` number of each row in the source, from 0; None if no row was left out.
     """
 
     source: str
@@ -66,6 +67,7 @@ class Table:
     read_unchanged: Callable[[str], pa.Array | None] | None = None
     categorical: frozenset[str] = frozenset()
     missing: MissingValues = field(default_factory=MissingValues)
+    row_numbers: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if not self.columns:
@@ -185,6 +187,7 @@ class Table:
             locate=lambda row: locate(int(places[row])),
             read_texts=None if read_texts is None else lambda name: read_texts(name).filter(mask),
             read_unchanged=None if read_unchanged is None else lambda name: _filtered(read_unchanged(name), mask),
+            row_numbers=places.astype(np.int64) if self.row_numbers is None else self.row_numbers[places],
         )
 
     def scratch(self) -> Scratch | None:

@@ -140,8 +140,10 @@ def _target_numbers(
         _check_is_no_date(column, "regression is of numbers" if task else "a time is predicted as a number")
     if numbers is None and task == "regression":
         if not column.is_string or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS:
+            names = column.names()
+            hint = "" if _truth_values(names) is None else ": write 1 and 0 for true and false"
             raise DataError(
-                f"{column.called} holds names ({column.names()[0]!r} at {column.at(0)}), but regression is of numbers."
+                f"{column.called} holds names ({names[0]!r} at {column.at(0)}), but regression is of numbers{hint}."
             )
         column.remarks.clear()
         numbers = column.numbers(forced=True, remedy=remedy)

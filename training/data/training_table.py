@@ -54,6 +54,8 @@ class TrainingTable:
         missing_values: values that the user declared missing.
         equal_rows: rows that are equal; None if not searched.
         several_targets: names of the target columns, in order, if there are several; empty for one.
+        row_numbers: `(rows,)` number of each row in the source that the row comes from, from 0; None if no row was
+            left out.
     """
 
     name: str
@@ -74,6 +76,7 @@ class TrainingTable:
     missing_values: MissingValues = field(default_factory=MissingValues)
     equal_rows: EqualRows | None = None
     several_targets: tuple[str, ...] = ()
+    row_numbers: NDArray[np.int64] | None = None
 
     @property
     def classes(self) -> tuple[Label, ...]:
@@ -102,6 +105,18 @@ class TrainingTable:
             return ()
         known = slice(0, self.rows - self.test_rows)
         return tuple(class_shares(self.target[known], len(self.labels), self.weights_of(known)).tolist())
+
+    def place(self, row: int) -> str:
+        """Returns the place of a row in its source in words, such as `row 7`, counted from 1."""
+        of_test_file = " of the test file" if row >= self.rows - self.test_rows else ""
+        return f"row {self.row_number(row):,}{of_test_file}"
+
+    def row_number(self, row: int) -> int:
+        """Returns the number of a row in its source, counted from 1; rows that were left out count."""
+        if self.row_numbers is not None:
+            return 1 + int(self.row_numbers[row])
+        first_of_test_file = self.rows - self.test_rows
+        return 1 + row - (first_of_test_file if row >= first_of_test_file else 0)
 
     def weights_of(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float64] | None:
         """Returns the weights of some rows, `(rows,)`; None for equal weights."""

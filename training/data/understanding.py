@@ -117,6 +117,7 @@ def read_training_table(
         missing_values=table.missing,
         notes=tuple(notes),
         equal_rows=equal,
+        row_numbers=table.row_numbers,
     )
     if test is None:
         return read
@@ -251,6 +252,14 @@ def without_rare_classes(
     return (table.select(keep) if rare else table), rare
 
 
+def _joined_row_numbers(*tables: Table) -> NDArray[np.int64] | None:
+    if all(table.row_numbers is None for table in tables):
+        return None
+    return np.concatenate(
+        [np.arange(table.rows) if table.row_numbers is None else table.row_numbers for table in tables]
+    )
+
+
 def _left_out(rare: tuple[str, ...], rows: int, table: Table) -> str:
     shown = ", ".join(map(repr, rare[:_LISTED])) + (", …" if len(rare) > _LISTED else "")
     classes, counted = "class" if len(rare) == 1 else "classes", "1 row" if rows == 1 else f"{rows:,} rows"
@@ -291,6 +300,7 @@ def _with_test_part(
         features=joined_features(train.features, features),
         target=np.concatenate((train.target, read_same_targets(test, train, train_raw, notes))),
         test_rows=test.rows,
+        row_numbers=_joined_row_numbers(train_raw, test),
     )
     row_numbers = () if train.equal_rows is None else train.equal_rows.row_numbers
     equal = equal_rows_of(joint.features, _target_column(joint.target, joint.labels), row_numbers=row_numbers)

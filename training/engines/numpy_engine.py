@@ -61,7 +61,7 @@ def train(
                 rate = config.learning_rate * cosine((epoch * len(cuts) + i) / (config.epochs * len(cuts)))
                 loss, gradients = model.loss_and_gradients(x_in_order[begin:end], y_in_order[begin:end])
                 clipped = gradients if config.clip_norm is None else _clip(gradients, config.clip_norm)
-                model.update(clipped, rate, weight_decay=config.weight_decay, momentum=MOMENTUM)
+                model.update(clipped, rate, weight_decay=config.weight_decay, momentum=MOMENTUM, decays_biases=False)
                 total += loss * (end - begin)
             validation_loss = model.loss(data.validation_x, validation_y)
         if log.add(train_loss=total / rows, validation_loss=validation_loss, learning_rate=rate):

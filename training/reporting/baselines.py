@@ -30,7 +30,7 @@ from training.data.split import Split
 from training.data.training_table import TrainingTable
 from training.fitted_model import FittedModel
 from training.free_cpus import free_cpus
-from training.metrics import Metrics, constant_answers, evaluate
+from training.metrics import Metrics, constant_answers, evaluate, variances
 from training.reporting.boosting import LearnedRows, libraries
 from training.reporting.comparison import (
     CONSTANT,
@@ -367,13 +367,13 @@ def _gains(
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Returns by measure and model the `(rows,)` contributions of the rows to the measure; more is better."""
     if model.table.several_targets:
-        spreads = np.square(truth - truth.mean(axis=0)).mean(axis=0)  # (targets,)
+        spreads = variances(truth)  # (targets,)
         if not (varies := spreads > 0).any():
             return {}
         squares = {name: np.square(values - truth)[:, varies] / spreads[varies] for name, values in answers.items()}
         return {"r2": {name: -own.mean(axis=1) for name, own in squares.items()}}
     if not model.table.labels:
-        spread = float(np.square(truth - truth.mean()).mean())
+        spread = float(variances(truth))
         if spread == 0:
             return {}
         return {"r2": {name: -np.square(values[:, 0] - truth) / spread for name, values in answers.items()}}

@@ -14,7 +14,7 @@ from models.network.inference_network import InferenceNetwork
 from models.network.summary import summarize
 from training.data.preprocessing import encode
 from training.fitted_model import FittedModel
-from training.metrics import HEADLINE, SHOWN_TARGETS, reliability
+from training.metrics import HEADLINE, SHOWN_TARGETS, reliability, variances
 from training.out_of_fold import OutOfFold
 from training.reporting import importance
 from training.reporting.class_evaluation import ClassEvaluation, class_evaluation, wilson
@@ -89,7 +89,7 @@ class LargestError:
     """A row with a wrong answer.
 
     Attributes:
-        row: number of the row in the table, from 1.
+        row: number of the row in the table or the test file that it comes from, from 1.
         truth, answer: true and predicted label or value.
         probability: predicted probability of the true class; None without probabilities.
         features: features by column name, in the form of a request.
@@ -297,8 +297,10 @@ def _trivial(model: FittedModel, truth: NDArray[Any]) -> float | None:
     if truth.ndim == 2:
         r2: float | None = model.constant_metrics().get("r2") if len(truth) == len(model.split.test) else None
         return r2
-    spread = float(np.square(truth - truth.mean()).sum())
-    return 1 - float(np.square(truth - np.average(seen, weights=weight)).sum()) / spread if spread > 0 else None
+    variance = float(variances(truth))
+    if variance == 0:
+        return None
+    return 1 - float(np.square(truth - np.average(seen, weights=weight)).mean()) / variance
 
 
 def _confusion(labels: tuple[str, ...], truth: NDArray[np.int64], answer: NDArray[np.int64]) -> Confusion:
@@ -381,7 +383,7 @@ def _largest_errors(
     has_probabilities = model.checkpoint.config.has_probabilities
     return tuple(
         LargestError(
-            row=int(rows[i]) + 1,
+            row=model.table.row_number(int(rows[i])),
             truth=labels[truth[i]] if labels else float(truth[i, worst[i]]),
             answer=labels[answers[i].argmax()] if labels else float(answers[i, worst[i]]),
             probability=float(of_truth[i]) if has_probabilities else None,

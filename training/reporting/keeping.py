@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from models.columns.date_forms import digits_of, twin_of
 from models.columns.dictionary_column import DictionaryColumn
 from training.data.training_table import TrainingTable
 
@@ -24,6 +25,15 @@ _LIBRARIES = {
         'astype(object).fillna("missing").astype(str)',
         "cat_features=names, random_seed=0, verbose=False, allow_writing_files=False",
     ),
+}
+# Arguments of `pandas.to_datetime` for numbers that are dates, by the form of the column.
+_UNITS = {
+    "epoch-seconds": {"unit": "s"},
+    "epoch-milliseconds": {"unit": "ms"},
+    "epoch-microseconds": {"unit": "us"},
+    "epoch-nanoseconds": {"unit": "ns"},
+    "epoch-days": {"unit": "D"},
+    "excel-days": {"unit": "D", "origin": "1899-12-30"},
 }
 _MAX_CATEGORIES = 254  # categories that the trees take in a column, beside the missing value
 
@@ -48,6 +58,7 @@ def trees_code(
     kind = "Classifier" if table.labels else "Regressor"
     stem = Path(source).stem if source is not None else table.name
     kept = f"{stem}-trees.joblib"
+    forms = {date: arguments for date in dates if (arguments := _date_arguments(table.date_forms.get(date)))}
     lines = [
         "import joblib",
         "import pandas as pd",
@@ -59,7 +70,8 @@ def trees_code(
         "    x = frame[numbers + names + dates].copy()",
         f"    x[names] = x[names].{categories}",
         "    for date in dates:",
-        '        x[date] = (pd.to_datetime(x[date], utc=True) - pd.Timestamp(0, tz="UTC")).dt.total_seconds()',
+        *_moments(forms),
+        '        x[date] = (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds()',
         f"    return x{rename}",
         "",
         f"table = {_reading(source)}",
@@ -70,7 +82,38 @@ def trees_code(
     ]
     if wide:
         lines.insert(4, f"# Left out, with more than {_MAX_CATEGORIES} categories: {', '.join(map(repr, wide))}")
+    if forms:
+        lines.insert(lines.index("def features(frame):") - 1, f"forms = {forms!r}")
     return "\n".join(lines)
+
+
+def _moments(forms: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Returns the lines that read a column of dates."""
+    if not forms:
+        return ["        moments = pd.to_datetime(x[date], utc=True)"]
+    return [
+        "        how = forms.get(date, {})",
+        # Whole numbers such as 20240531 are digits in a form; with a gap beside them, pandas makes them floats.
+        '        given = x[date].astype("string").str.removesuffix(".0") if "format" in how else x[date]',
+        "        moments = pd.to_datetime(given, utc=True, **how)",
+    ]
+
+
+def _date_arguments(form: str | None) -> dict[str, object]:
+    """Returns the arguments with which `pandas.to_datetime` reads dates of a form as Axon does.
+
+    Args:
+        form: form of a column's dates; None for ISO 8601.
+    """
+    if form is None:
+        return {}
+    if form in _UNITS:
+        return {**_UNITS[form]}
+    if form.startswith("%y") or digits_of(form) is not None:
+        return {"format": form}
+    if twin_of(form) is not None and form.index("%d") < form.index("%m"):
+        return {"dayfirst": True}
+    return {}
 
 
 def _training(table: TrainingTable, estimator: str) -> list[str]:

@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
-from models.columns.dates import elapsed_days
-from models.columns.dictionary_column import DictionaryColumn
-from models.columns.gaps import CategoryGaps, NumberGaps
+from models.columns.column_encoding import declared_gap_rows
 from models.columns.labels import Label
-from models.columns.schema import CategoricalColumn, ClassTarget, Column, NumericColumn
+from models.columns.schema import CategoricalColumn, ClassTarget, Column
 from models.errors import DataError
 from models.model_version import ModelVersion
 from models.signing import trusted
@@ -29,6 +27,7 @@ from training.data.preprocessing import encode
 from training.data.split import Split
 from training.data.training_table import TrainingTable
 from training.data.values import Values, missing_of
+from training.metrics import variances
 from training.reporting.comparison import OURS, Difference, balanced_gains, difference_of
 from training.reporting.evaluation import answers_of
 
@@ -160,7 +159,7 @@ def _answered(old: Checkpoint, table: TrainingTable, rows: NDArray[np.int64]) ->
 
 def _refused(column: Column, values: Values) -> NDArray[np.bool_]:
     """Returns `(rows,)` True for rows whose cell in this column is refused."""
-    declared = _declared_gaps(column, values)
+    declared = declared_gap_rows(column, values)
     is_missing = missing_of(values) | declared
     refused = is_missing if column.missing == "refuse" else np.zeros(len(is_missing), dtype=np.bool_)
     if isinstance(column, CategoricalColumn) and column.unknown == "refuse":
@@ -168,19 +167,6 @@ def _refused(column: Column, values: Values) -> NDArray[np.bool_]:
         unknown = np.array([values[row] not in known for row in range(len(is_missing))], dtype=np.bool_)
         refused = refused | (unknown & ~declared)
     return refused
-
-
-def _declared_gaps(column: Column, values: Values) -> NDArray[np.bool_]:
-    """Returns `(rows,)` True for cells that were declared missing when the served model was trained."""
-    if not column.gaps:
-        return np.zeros(len(values), dtype=np.bool_)
-    if isinstance(column, CategoricalColumn):
-        gaps = CategoryGaps(column.gaps)
-        return np.array([values[row] in gaps for row in range(len(values))], dtype=np.bool_)
-    assert not isinstance(values, DictionaryColumn)  # noqa: S101 -- the kinds are equal
-    if isinstance(column, NumericColumn):
-        return NumberGaps(column.gaps).rows(values)
-    return np.isin(elapsed_days(values), column.gaps)
 
 
 def _gains(
@@ -192,7 +178,7 @@ def _gains(
     """Returns by measure the `(rows,)` contributions of the rows to the measure, of both models; more is better."""
     truth = table.target[rows]
     if table.several_targets:
-        spreads = np.square(truth - truth.mean(axis=0)).mean(axis=0)  # (targets,)
+        spreads = variances(truth)  # (targets,)
         varies = spreads > 0
         if not varies.any():
             raise DataError("each target has one value only in the test rows.")
@@ -202,7 +188,7 @@ def _gains(
         )
         return {"r2": (new, old)}
     if not table.labels:
-        spread = float(np.square(truth - truth.mean()).mean())
+        spread = float(variances(truth))
         if spread == 0:
             raise DataError("the target has one value only in the test rows.")
         new, old = (-np.square(values[:, 0].astype(np.float64) - truth) / spread for values in answers)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from training.data.preprocessing import encode
 from training.fitted_model import FittedModel
-from training.metrics import DEVIANCES, MetricFigure, f1_macro, pinball_losses
+from training.metrics import DEVIANCES, MetricFigure, f1_macro, pinball_losses, variances
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -100,8 +100,7 @@ def _losses(
 
 def _explained(answers: NDArray[np.float64], truth: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
     """Returns R², for several targets the mean of those whose values differ; both arrays `(rows, targets)`."""
-    around = truth - np.average(truth, axis=0, weights=weight)
-    spread, left = (np.average(np.square(part), axis=0, weights=weight) for part in (around, truth - answers))
+    spread, left = variances(truth, weight), np.average(np.square(truth - answers), axis=0, weights=weight)
     if not (spread > 0).any():
         raise KeyError("r2")
     return float((1 - left[spread > 0] / spread[spread > 0]).mean())
