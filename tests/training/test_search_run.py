@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from models.checkpoint import load_checkpoint
 from models.errors import ConfigError
 from models.store import Store
 from training.cli import main
@@ -396,6 +398,31 @@ def test_the_command_tells_ranks_draws_and_publishes_once(command, tmp_path):
     assert Store(tmp_path / "store").entry("flowers").versions == (1,)
     other_store = command(*arguments, "--quiet", "--store", tmp_path / "other")
     assert other_store == (0, "published flowers@1\n", "")
+
+
+def test_another_model_under_the_winners_number_is_not_taken_for_the_winner(command, tmp_path):
+    arguments = (*OPTIONS, "--epochs", 5, "--trials", 2, "--quiet", "--name", "flowers")
+    assert command(*arguments)[1].splitlines()[-1] == "published flowers@1"
+    shutil.rmtree(tmp_path / "store")
+    assert command("fit", "iris", "--name", "flowers", "--engine", "numpy", "--epochs", 1, "--quiet")[0] == 0
+    card = (tmp_path / "store/flowers/1/README.md").read_bytes()
+    assert command(*arguments)[1].splitlines()[-1] == "published flowers@2"
+    assert (tmp_path / "store/flowers/1/README.md").read_bytes() == card
+    # The record is gone, and another search has the numbers of its trials.
+    (tmp_path / "searches/flowers/study.db").unlink()
+    assert command(*arguments, "--seed", 5)[1].splitlines()[-1] == "published flowers@3"
+
+
+def test_a_winner_whose_file_is_damaged_is_trained_again_and_kept(command, tmp_path):
+    arguments = (*OPTIONS, "--epochs", 5, "--trials", 2, "--no-publish", "--name", "flowers")
+    assert command(*arguments)[0] == 0
+    [file] = (tmp_path / "searches/flowers").glob("trial-*.safetensors")
+    whole = load_checkpoint(file).checkpoint
+    file.write_bytes(b"damaged")
+    code, out, _ = command(*arguments)
+    assert (code, "kept" in out.splitlines()[-1]) == (0, True)
+    again = load_checkpoint(file).checkpoint
+    assert all(np.array_equal(again.tensors[name], tensor) for name, tensor in whole.tensors.items())
 
 
 def test_publishing_can_be_left_out(command, tmp_path):

@@ -7,8 +7,18 @@ import pytest
 from models.errors import ConfigError
 from training.config import resolve
 from training.search.default_spaces import default_space
-from training.search.space import Choices, FloatRange, IntRange, SearchSpace, label
+from training.search.space import Choices, FloatRange, IntRange, SearchSpace, exact_label, label
 from training.search.space_text import read_space_file, read_variation
+
+
+def test_choices_are_told_apart_by_all_their_digits():
+    close = Choices(values=(0.12345, 0.12346))
+    assert [close.of_label(exact_label(value)) for value in close.values] == [0.12345, 0.12346]
+    assert Choices(values=(0.020001, 0.05)).nearest(0.02) == 0.020001
+    texts = [exact_label(value) for value in (0.02, 1e-5, (64, 64), None, True)]
+    assert texts == ["0.02", "1e-05", "64,64", "none", "true"]
+    with pytest.raises(ConfigError, match=r"0\.12345 is there twice"):
+        Choices(values=(0.12345, 0.12345))
 
 
 @pytest.mark.parametrize(

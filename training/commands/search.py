@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 from rich.console import Console
 
-from models.checkpoint import Checkpoint
-from models.errors import ConfigError, StoreError
+from models.checkpoint import Checkpoint, load_checkpoint
+from models.errors import CheckpointError, ConfigError, StoreError
 from models.model_version import ModelVersion
 from models.network.config import Task
 from models.open_store import open_store
@@ -294,7 +295,7 @@ def _conclude(
     own = "" if folder.origin == "trial" else f"-{folder.origin}"
     note = folder.path / f"published{own}.json"
     place = {"trial": result.winner.number, "store": _address(arguments.store), "name": result.name}
-    if arguments.publish != "never" and (before := _published_before(note, place)) is not None:
+    if arguments.publish != "never" and (before := _published_before(note, place, result.checkpoint)) is not None:
         was_ended = f"It was interrupted after {len(result.trials)} of {arguments.trials} trials." if stop() else ""
         return Outcome(place=before, why=was_ended, exit_code=stop.exit_code)
     file = folder.file_of(result.winner.number)
@@ -303,7 +304,7 @@ def _conclude(
             checkpoint=result.checkpoint,
             interrupted=f"after {len(result.trials)} of {arguments.trials} trials",
             compare=lambda served: compare_with_served(result.checkpoint, table, split_of(table, config), served),
-            kept=KeptModel(name=result.name, path=file) if file.exists() else None,
+            kept=KeptModel(name=result.name, path=file) if _holds(file, result.checkpoint) else None,
         ),
         stop,
     )
@@ -319,13 +320,32 @@ def _address(store: str) -> str:
     return opened.address if opened.folder is None else str(opened.folder.resolve())
 
 
-def _published_before(note: Path, place: dict[str, Any]) -> ModelVersion | None:
-    with contextlib.suppress(OSError, ValueError, KeyError, StoreError):
+def _published_before(note: Path, place: dict[str, Any], winner: Checkpoint) -> ModelVersion | None:
+    """Returns the version as which the winner was published, if the store still has the winner there.
+
+    Another model may have the number by now: in a store that was made anew, or after another search whose record is
+    gone.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError, StoreError, CheckpointError):
         before = json.loads(note.read_text(encoding="utf-8"))
         if all(before[name] == value for name, value in place.items()):
-            # Raises a StoreError if the version has been deleted since.
-            return open_store(place["store"]).resolve(f"{place['name']}@{before['version']}")
+            found = open_store(place["store"]).resolve(f"{place['name']}@{before['version']}")
+            return found if _is_same(found.load().checkpoint, winner) else None
     return None
+
+
+def _holds(file: Path, checkpoint: Checkpoint) -> bool:
+    """Returns True if a file holds a checkpoint. The disk may have refused the file, or the file may be damaged."""
+    with contextlib.suppress(CheckpointError):
+        return _is_same(load_checkpoint(file).checkpoint, checkpoint)
+    return False
+
+
+def _is_same(one: Checkpoint, other: Checkpoint) -> bool:
+    """Returns True if two checkpoints give the same answers."""
+    return (one.config, one.schema, one.tensors.keys()) == (other.config, other.schema, other.tensors.keys()) and all(
+        np.array_equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items()
+    )
 
 
 def _write_record(errors: Console, result: SearchResult, record: dict[str, Any], path: Path) -> None:

@@ -94,21 +94,21 @@ class Choices:
         object.__setattr__(self, "values", as_tuples)
         if not self.values:
             raise ConfigError("a choice needs at least one value.")
-        labels = [label(value) for value in self.values]
+        labels = [exact_label(value) for value in self.values]
         if twice := [name for name in labels if labels.count(name) > 1]:
             raise ConfigError(f"{twice[0]} is there twice among the choices {', '.join(labels)}.")
 
     def nearest(self, value: Any) -> Any:
         """Returns the value if among the choices, else the first choice."""
-        return value if label(value) in map(label, self.values) else self.values[0]
+        return value if exact_label(value) in map(exact_label, self.values) else self.values[0]
 
     def grid(self, points: int) -> tuple[Any, ...]:
         """Returns all choices."""
         return self.values
 
     def of_label(self, text: str) -> Any:
-        """Returns the value whose label is `text`."""
-        return next(value for value in self.values if label(value) == text)
+        """Returns the value whose exact label is `text`."""
+        return next(value for value in self.values if exact_label(value) == text)
 
     def to_json(self) -> dict[str, Any]:
         """Converts to JSON types."""
@@ -189,7 +189,7 @@ def check_field_name(name: str) -> None:
 
 
 def label(value: Any) -> str:
-    """Returns a value as the text that is shown, typed and stored: `64,64`, `none`, `true`, `0.15`, `relu`."""
+    """Returns a value as the text that is shown: `64,64`, `none`, `true`, `0.15`, `relu`; numbers with four digits."""
     if value is None or value == ():
         return "none"
     if isinstance(value, bool):
@@ -197,6 +197,12 @@ def label(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ",".join(str(part) for part in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def exact_label(value: Any) -> str:
+    """Returns a choice as the text that is stored: its label, with all digits of a number."""
+    shown = label(value)
+    return repr(value) if isinstance(value, float) and float(shown) != value else shown
 
 
 def _check_range(low: float, high: float, *, log: bool) -> None:

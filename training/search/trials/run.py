@@ -21,7 +21,7 @@ from training.free_cpus import free_cpus
 from training.metrics import MetricFigure
 from training.search.default_spaces import default_space
 from training.search.ranking import aim_of, settings_for, trial_figure
-from training.search.space import SearchSpace, label
+from training.search.space import SearchSpace, exact_label
 from training.search.trials.folder import CheckpointStore, MemoryCheckpoints, StudyFolder
 from training.search.trials.result import SearchResult
 from training.search.trials.session import Listener, Session
@@ -230,6 +230,7 @@ def search_result(
     if checkpoint is None:
         session.listener.on_again(winner)
         checkpoint, now = _trained_again(setup, winner)
+        checkpoints.save(winner.number, checkpoint)
         notes.append(
             f"Trial {winner.number}'s checkpoint was not on this machine: it was trained again, with {session.metric} "
             f"{now:.4g} on the validation part after {winner.value:.4g} before."
@@ -306,10 +307,10 @@ def _digest(value: Any) -> str:
 
 def moved_defaults_notes(space: SearchSpace, config: TrainConfig, first: Mapping[str, Any]) -> list[str]:
     """Returns a sentence if the defaults lie outside the space and the first trial took other settings."""
-    moved = [name for name, value in first.items() if label(value) != label(getattr(config, name))]
+    moved = [name for name, value in first.items() if exact_label(value) != exact_label(getattr(config, name))]
     if not moved:
         return []
-    shown = ", ".join(f"{name} {label(getattr(config, name))} → {label(first[name])}" for name in moved)
+    shown = ", ".join(f"{name} {exact_label(getattr(config, name))} → {exact_label(first[name])}" for name in moved)
     return [f"The defaults lie outside the space, so the first trial took the nearest point in it: {shown}."]
 
 

@@ -24,7 +24,7 @@ from models.errors import ConfigError
 from training.errors import SearchError
 from training.metrics import HIGHER_IS_BETTER, MetricFigure
 from training.search.ranking import described_aim, pruning_measure
-from training.search.space import Choices, FloatRange, Parameter, SearchSpace, label
+from training.search.space import Choices, FloatRange, Parameter, SearchSpace, exact_label
 from training.search.trials.strategies import Pruner, Sampler, make_pruner, make_sampler
 from training.search.trials.trial import Trial
 
@@ -259,7 +259,7 @@ class SearchRecord:
     def _to_optuna(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Converts settings to the form that Optuna stores: choices as labels, since Optuna does not store tuples."""
         return {
-            name: label(settings[name]) if isinstance(parameter, Choices) else settings[name]
+            name: exact_label(settings[name]) if isinstance(parameter, Choices) else settings[name]
             for name, parameter in self._space.parameters.items()
         }
 
@@ -313,7 +313,7 @@ def is_interrupted(trial: FrozenTrial) -> bool:
 
 def _distribution(parameter: Parameter) -> BaseDistribution:
     if isinstance(parameter, Choices):
-        return CategoricalDistribution([label(value) for value in parameter.values])
+        return CategoricalDistribution([exact_label(value) for value in parameter.values])
     if isinstance(parameter, FloatRange):
         return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
     return IntDistribution(parameter.low, parameter.high, log=parameter.log)
