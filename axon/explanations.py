@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from models.errors import DataError
 from models.explaining.document import explanations_text
 
 
@@ -42,10 +43,19 @@ class Explanations:
         return {reason["column"]: reason["contribution"] for reason in self.rows[row]["reasons"]}
 
     def to_pandas(self) -> Any:
-        """Returns a data frame of the contributions: a row for each row, a column for each column of the model."""
+        """Returns a data frame: a row for each row, the contribution of each column of the model, base and value.
+
+        Raises:
+            DataError: the model has a column called `base` or `value`.
+        """
         import pandas as pd
 
         frame = pd.DataFrame([self.contributions(row) for row in range(len(self.rows))])
+        if taken := [name for name in ("base", "value") if name in frame.columns]:
+            raise DataError(
+                f"the model has a column {taken[0]!r}, and so has this frame for the whole answer: take the "
+                "contributions from contributions(row), and base and value from rows."
+            )
         return frame.assign(base=[row["base"] for row in self.rows], value=[row["value"] for row in self.rows])
 
     def __str__(self) -> str:

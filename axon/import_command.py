@@ -154,7 +154,7 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(record, indent=2, allow_nan=False) + "\n")
         return 0
     if not arguments.quiet:
-        sys.stdout.write(_compared(model, result, "rows" if sample is None else arguments.rows))
+        sys.stdout.write(_compared(model, result, None if sample is None else arguments.rows))
     if result.note:
         sys.stderr.write(f"{result.note}\n")
     if published is not None and (sentence := _still_means(store, published)):
@@ -246,11 +246,11 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _compared(model: OnnxModel, compared: OnnxAgreement, source: str) -> str:
+def _compared(model: OnnxModel, compared: OnnxAgreement, source: str | None) -> str:
     result = compared.agreement
     config = model.imported.config
     count = f"{config.parameter_count:,} parameters"
-    where = "drawn from the columns" if source == "rows" else f"of {source}"
+    where = "drawn from the columns" if source is None else f"of {source}"
     if config.task == "regression":
         apart = f"the greatest difference is {result.worst:.2g} of the values' spread (at most 1e-05)"
     elif config.has_probabilities:

@@ -16,7 +16,7 @@ from conversion.importing.imported_model import ImportedModel, ImportRefused, Ro
 from models.alias_file import LATEST, is_alias
 from models.checkpoint import Checkpoint
 from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
-from models.columns.frame_rows import rows_of
+from models.columns.frame_rows import is_arrow, rows_of
 from models.columns.labels import Label
 from models.columns.schema import ClassTarget, NumericTarget, Schema, ValuesTarget
 from models.errors import InvalidName
@@ -253,7 +253,7 @@ class _Request:
         return [float(number) for number in np.broadcast_to(numbers, (count,))]
 
     def _names_of_rows(self) -> list[str] | None:
-        named = getattr(self._rows, "column_names", None) or getattr(self._rows, "columns", None)
+        named = self._rows.column_names if is_arrow(self._rows) else getattr(self._rows, "columns", None)
         return None if named is None else [str(name) for name in named]
 
     def _truth(self, names: Sequence[str]) -> list[str]:

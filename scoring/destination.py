@@ -76,7 +76,7 @@ class Destination:
                     (self._state / folder).mkdir(parents=True, exist_ok=True)
                 self._create(place, _written(manifest))
             try:
-                found: dict[str, Any] = json.loads(place.read_text())
+                found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise DataError(f"{place} is damaged: delete {self.path} and begin again.") from error
         return found
@@ -84,7 +84,7 @@ class Destination:
     def record(self, number: int) -> dict[str, Any] | None:
         """Returns the record of a finished part; None for a part that is not finished."""
         try:
-            found: dict[str, Any] = json.loads(self._record(number).read_text())
+            found: dict[str, Any] = json.loads(self._record(number).read_text(encoding="utf-8"))
             is_whole = self.part(number).stat().st_size == found["bytes"]
         except (OSError, ValueError, KeyError):
             return None
@@ -93,7 +93,7 @@ class Destination:
     def finish(self, number: int, record: Mapping[str, Any]) -> None:
         """Records a part as finished; its files are on the disk by then."""
         with self._writing(), self.temporary(self._record(number)) as temporary:
-            temporary.write_text(_written({**record, "bytes": self.part(number).stat().st_size}))
+            temporary.write_text(_written({**record, "bytes": self.part(number).stat().st_size}), encoding="utf-8")
 
     def clear(self, number: int) -> None:
         """Removes what a killed process left of a part."""
@@ -132,7 +132,7 @@ class Destination:
     def _create(self, place: Path, text: str) -> None:
         """Writes a file that must not replace another one; a file that is there already stays."""
         temporary = self._state / f"{place.name}.{secrets.token_hex(4)}{_TEMPORARY}"
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         # Another shard began at the same time, or has cleared the temporary file since.

@@ -223,7 +223,7 @@ def _parts(files: Sequence[SourceFile], settings: JobSettings, *, whole: bool) -
 
 def _check_file(file: SourceFile, answerer: BatchAnswerer, settings: JobSettings) -> None:
     """Refuses a file whose columns do not suit the model, before any row is read."""
-    with opened(file) as reader:
+    with opened(file, names=answerer.schema.names) as reader:
         present = reader.schema.names
         check_columns(file.name, present, answerer.schema.names, "which the model was trained with")
         check_columns(file.name, present, settings.keep, "which --keep names")

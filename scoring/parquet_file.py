@@ -11,7 +11,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet
 
-from models.columns.cell_text import tidy
+from models.columns.row_names import RowNames
 from models.errors import DataError
 from scoring.cells import is_text
 
@@ -48,7 +48,8 @@ class ParquetReader:
             file = self._open.enter_context(pa.OSFile(str(path)))
             # Arrow refuses dictionaries of columns without texts, so the types are looked at first.
             plain = pyarrow.parquet.read_schema(file) if texts else pa.schema([])
-            own = [field.name for field in plain if tidy(field.name) in set(texts) and is_text(field.type)]
+            known = RowNames(texts)
+            own = [field.name for field in plain if known.find(field.name) is not None and is_text(field.type)]
             metadata = pyarrow.parquet.read_metadata(file)
             buffer = _BUFFERS_BYTES // max(len(columns) or metadata.num_columns, 1)
             buffer = min(max(buffer, _LEAST_BUFFER_BYTES), _BUFFER_BYTES)

@@ -206,7 +206,7 @@ class _Feed:
 
     def _read(self, piece: Piece) -> None:
         piece.file.check_unchanged()
-        with opened(piece.file, texts=self._names, columns=self._columns) as reader:
+        with opened(piece.file, names=self._names, texts=self._names, columns=self._columns) as reader:
             kept = pa.schema([plain_field(reader.schema.field(name)) for name in self._work.keep])
             self._put(_Begin(piece, kept))
             row, place = piece.first_row, 0

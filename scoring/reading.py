@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import Protocol, Self
 import pyarrow as pa
 
 from models.columns.cell_text import tidy
+from models.columns.row_names import RowNames
 from models.errors import DataError
 from scoring.arrow_file import ArrowReader
 from scoring.csv_file import CsvReader
@@ -69,12 +70,13 @@ class Reader(Protocol):
 
 
 def opened(
-    file: SourceFile, *, texts: Sequence[str] = (), columns: Sequence[str] = ()
+    file: SourceFile, *, names: Sequence[str] = (), texts: Sequence[str] = (), columns: Sequence[str] = ()
 ) -> AbstractContextManager[Reader]:
     """Opens a file for reading.
 
     Args:
         file: file of the source.
+        names: names of the model's columns, which columns of the file may spell with other blanks.
         texts: columns whose texts are wanted as dictionaries, where the format has them so.
         columns: columns that will be read; none for all.
 
@@ -88,26 +90,26 @@ def opened(
         reader = CsvReader(file.path, file.name)
     else:
         reader = ArrowReader(file.path, file.name)
-    names = {tidy(name): name for name in reader.schema.names}
-    is_tidy = list(names) == reader.schema.names or len(names) < len(reader.schema.names)
-    return reader if is_tidy else _TidyReader(reader, names)
+    known = RowNames(names)
+    named = [known.find(name) or tidy(name) for name in reader.schema.names]
+    return reader if named == reader.schema.names else _RenamedReader(reader, named)
 
 
-class _TidyReader:
+class _RenamedReader:
     """A reader of a file whose columns have blanks around their names, or other spellings that training tidies.
 
     Args:
         reader: reader of the file.
-        names: names of the columns in the file, by their tidy names.
+        names: new names of the columns, in the order of the file.
 
     Attributes:
-        schema: Arrow schema of the file, with tidy names.
+        schema: Arrow schema of the file, with the new names.
     """
 
-    def __init__(self, reader: ParquetReader | CsvReader | ArrowReader, names: Mapping[str, str]) -> None:
+    def __init__(self, reader: ParquetReader | CsvReader | ArrowReader, names: Sequence[str]) -> None:
         self._reader = reader
-        self._names = names
-        self.schema = pa.schema([field.with_name(tidy(field.name)) for field in reader.schema])
+        self._names = dict(zip(names, reader.schema.names, strict=True))
+        self.schema = pa.schema([field.with_name(name) for field, name in zip(reader.schema, names, strict=True)])
 
     def __enter__(self) -> Self:
         return self

@@ -134,6 +134,10 @@ def _known(found: list[tuple[Path, str, Form | None]]) -> list[SourceFile]:
         if form is None:
             continue  # refused above
         try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise DataError(f"the file name {name!r} is not UTF-8: rename the file.") from None
+        try:
             stat = path.stat()
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
+from models.columns.cell_text import tidy
 from models.columns.column import CategoricalColumn, Column, DateColumn
 from models.columns.column_encoding import encode_columns
 from models.columns.dictionary_column import DictionaryColumn
@@ -173,8 +174,10 @@ def read_columns(columns: Sequence[Column], table: Table, notes: list[str]) -> d
     Raises:
         DataError: a column is missing, or a cell is of another kind or unit.
     """
-    table = with_earlier_gaps(table, [column.name for column in columns], notes)
-    return {column.name: _read(RawColumn(table, column.name), column, notes) for column in columns}
+    # Training tidies the names of columns; an imported model has those of its table, such as " b" of a CSV file.
+    places = {column.name: column.name if column.name in table.columns else tidy(column.name) for column in columns}
+    table = with_earlier_gaps(table, places.values(), notes)
+    return {column.name: _read(RawColumn(table, places[column.name]), column, notes) for column in columns}
 
 
 def _read(column: RawColumn, like: Column, notes: list[str]) -> Values:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.frame_rows import has_typed_numbers, rows_of
+from models.columns.frame_rows import has_typed_numbers, is_arrow, is_pandas, rows_of
 from models.columns.row_names import RowNames
 from models.errors import DataError
 
@@ -108,11 +108,11 @@ class GivenFrame(GivenRows):
 
     def __init__(self, frame: Any) -> None:
         super().__init__(frame)
-        self._is_row = not hasattr(frame, "columns") and not hasattr(frame, "column_names")
+        self._is_row = is_pandas(frame) and frame.ndim == 1
         if self._is_row:
             self._present = [str(name) for name in frame.index]
         else:
-            self._present = [str(name) for name in getattr(frame, "column_names", None) or frame.columns]
+            self._present = [str(name) for name in (frame.column_names if is_arrow(frame) else frame.columns)]
             self.index = getattr(frame, "index", None)
 
     @property
@@ -121,10 +121,7 @@ class GivenFrame(GivenRows):
         return True
 
     def __len__(self) -> int:
-        if self._is_row:
-            return 1
-        rows: int = self._rows.num_rows if hasattr(self._rows, "num_rows") else len(self._rows)
-        return rows
+        return 1 if self._is_row else len(self._rows)
 
     def cells(
         self,
@@ -163,7 +160,7 @@ class GivenFrame(GivenRows):
         frame = self._rows
         if self._is_row or (start == 0 and stop >= len(self)):
             return frame
-        return frame.iloc[start:stop] if hasattr(frame, "iloc") else frame.slice(start, stop - start)
+        return frame.iloc[start:stop] if is_pandas(frame) else frame.slice(start, stop - start)
 
 
 def given_rows(data: Any) -> GivenRows:
@@ -180,7 +177,7 @@ def given_rows(data: Any) -> GivenRows:
         return GivenRows([data])
     if isinstance(data, np.ndarray):
         return GivenArray(data)
-    if hasattr(data, "column_names") and hasattr(data, "column"):  # Arrow
+    if is_arrow(data):
         return GivenFrame(data)
     if hasattr(data, "columns") and hasattr(data, "dtypes"):  # pandas and polars
         return GivenFrame(data)
@@ -195,12 +192,12 @@ def given_rows(data: Any) -> GivenRows:
 def _numbers_of(frame: Any, place: int) -> NDArray[Any] | None:
     """Returns a column of a frame as numbers, NaN for missing; None if the column has another type."""
     numbers: NDArray[Any]
-    if hasattr(frame, "column_names"):  # Arrow
+    if is_arrow(frame):
         if str(frame.column(place).type) not in _ARROW_NUMBERS:
             return None
         numbers = frame.column(place).to_numpy(zero_copy_only=False)
         return numbers
-    if hasattr(frame, "iloc"):  # pandas
+    if is_pandas(frame):
         column = frame.iloc[:, place]
         if column.dtype.kind not in _NUMBERS:
             return None

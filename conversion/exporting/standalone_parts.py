@@ -48,7 +48,8 @@ _CLASS_COLUMNS = '''\
 def answer_columns(rows: Any) -> dict[str, list[Any]]:
     """Returns the columns that the command writes beside the table's own."""
     found = answers(rows)
-    shares = {f"probability {label_text(label)}": found[:, i].tolist() for i, label in enumerate(LABELS)}
+    names = [str(label).lower() if isinstance(label, bool) else str(label) for label in LABELS]
+    shares = {f"probability {name}": found[:, i].tolist() for i, name in enumerate(names)}
     return {"prediction": [label_text(LABELS[i]) for i in found.argmax(axis=1)]} | shares
 '''
 _LABEL_COLUMNS = '''\

@@ -55,9 +55,10 @@ def rows_of(
     if isinstance(data, Mapping):
         return _listed_rows([data], names, categorical)
     own = partial(_from_columns, names=names, categorical=categorical, numeric=numeric)
-    if hasattr(data, "column_names") and hasattr(data, "column"):  # Arrow
+    if is_arrow(data):
         return own(data.column_names, data.column, _arrow_cells)
-    if hasattr(data, "columns") and hasattr(data, "dtypes"):  # pandas and polars
+    is_series = is_pandas(data) and data.ndim == 1  # whose names are attributes, too
+    if hasattr(data, "columns") and hasattr(data, "dtypes") and not is_series:  # pandas and polars
         labels = {str(label): label for label in data.columns}
         present = list(map(str, data.columns))
         return own(present, lambda name: data[labels[name]], lambda column: column.to_list())
@@ -71,6 +72,16 @@ def rows_of(
     if not isinstance(data, Sequence):
         raise DataError(f"a {type(data).__name__} is no table: give a data frame, an Arrow table or a list of rows.")
     return _listed_rows(data, names, categorical)
+
+
+def is_pandas(data: Any) -> bool:
+    """Returns True for a data frame or a series of pandas, whose columns are attributes under any name."""
+    return hasattr(data, "iloc")
+
+
+def is_arrow(data: Any) -> bool:
+    """Returns True for an Arrow table or a record batch."""
+    return hasattr(data, "column_names") and hasattr(data, "column") and not is_pandas(data)
 
 
 def has_typed_numbers(rows: Any) -> bool:

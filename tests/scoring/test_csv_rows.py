@@ -7,13 +7,16 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import make_checkpoint, numeric
 
+import axon
 from axon.cli import main
 from models.columns.column import NumericColumn
 from models.columns.encoding import RowEncoder
@@ -84,6 +87,30 @@ class Scoring:
 @pytest.fixture
 def scoring(tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> Scoring:
     return Scoring(tmp_path, store, capsys)
+
+
+def test_names_with_blanks_are_tidied_beside_columns_that_are_there_twice(scoring: Scoring) -> None:
+    answers, _ = scoring.answers(" age , size ,,\n1,2,,\n3,4,,\n", "refuse", "age")
+    assert answers["age"].tolist() == ["1", "3"]
+    assert "'age' twice" in (scoring.refusal("age,size, age \n1,2,3\n") or "")
+
+
+def test_a_model_with_blanks_in_the_names_of_its_columns_takes_the_table_that_it_was_trained_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """pandas reads the first line `a, b` as `a` and ` b`, and a pipeline that is imported keeps these names."""
+    store = Store(tmp_path / "store")
+    store.publish("m", make_checkpoint(Schema(columns=(numeric("a"), numeric(" b")), target=SCHEMA.target), 4))
+    expected = axon.load("m", store=store).predict_proba([[1.0, 2.0], [0.5, -1.0]])
+    (tmp_path / "rows.csv").write_text("a, b\n1,2\n0.5,-1\n")
+    pq.write_table(pa.table({"a": [1.0, 0.5], " b": [2.0, -1.0]}), tmp_path / "rows.parquet")
+    for kind in ("csv", "parquet"):
+        for command in ("score", "predict"):
+            out = tmp_path / f"{command}-{kind}.parquet"
+            arguments = [str(tmp_path / f"rows.{kind}"), "--model", "m", "--store", str(store.root), "--out", str(out)]
+            assert main([command, *arguments]) == 0, capsys.readouterr().err
+            found = pq.read_table(out)
+            np.testing.assert_allclose(found["probability red"].to_numpy(), expected[:, 0], rtol=1e-5)
 
 
 def fault_of_the_server(text: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import warnings
 from pathlib import Path
 
@@ -254,6 +255,15 @@ def test_what_cannot_be_scored_is_refused_with_a_remedy(store, numbers, tmp_path
         assert score(store, given, "numbers", tmp_path / out, *options) == 2, (given, options)
         assert message in capsys.readouterr().err, (given, options)
     assert score(store, source, "absent", tmp_path / "out") == 2
+
+
+def test_a_file_name_that_is_not_utf_8_is_refused(store, tmp_path, capsys):
+    (tmp_path / "rows").mkdir()
+    path = os.fsencode(tmp_path / "rows") + b"/r\xf6ws.csv"
+    with open(path, "w") as file:  # noqa: PTH123 -- a path of pathlib is a text
+        file.write("a,b,c\n1,2,3\n")
+    assert score(store, tmp_path / "rows", "numbers", tmp_path / "out") == 2
+    assert "is not UTF-8: rename the file" in capsys.readouterr().err
 
 
 def test_a_csv_row_of_another_length_is_named(store, tmp_path, capsys):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import axon
+from axon.explanations import Explanations
 from models.errors import DataError
 from models.store import Store
 from training.cli import main
@@ -47,6 +48,15 @@ def test_the_typical_row_is_the_background_of_a_model_that_was_trained_without_m
     sizes = found.to_pandas().drop(columns=["base", "value"]).abs().mean()
     assert sizes["age"] > 2 * max(sizes["town"], sizes["day"]), "the column that decides"
     assert "background" not in model.checkpoint.data
+
+
+def test_a_column_with_the_name_of_the_answer_is_no_column_of_the_frame() -> None:
+    row = {"base": 1.0, "value": 3.0, "prediction": 3.0}
+    row["reasons"] = [{"column": "value", "cell": 1, "contribution": 2.0}]
+    found = Explanations("m", 1, "value", "typical", [row])
+    assert found.contributions() == {"value": 2.0}
+    with pytest.raises(DataError, match="the model has a column 'value'"):
+        found.to_pandas()
 
 
 def test_rows_of_the_table_are_the_background_where_the_user_says_so(tmp_path: Path) -> None:

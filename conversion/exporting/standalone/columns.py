@@ -115,9 +115,10 @@ class Category:
         for i, category in enumerate(self.categories):
             if (spelled := category_of(category)) is not None:
                 positions.setdefault(spelled, i)
+        gaps = CategoryGaps(self.gaps)
         block = np.zeros((len(cells), self.width), dtype=np.float32)
         for row, cell in enumerate(cells):
-            position = self._position(row, cell, positions)
+            position = self._position(row, cell, positions, gaps)
             if position is None:
                 continue
             if self.numbers is None:
@@ -126,14 +127,14 @@ class Category:
                 block[row, 0] = self.numbers[position]
         return block
 
-    def _position(self, row: int, cell: Any, positions: dict[str, int]) -> int | None:
+    def _position(self, row: int, cell: Any, positions: dict[str, int], gaps: CategoryGaps) -> int | None:
         if isinstance(cell, str) and cell in positions:
             return positions[cell]
         try:
             name = category_of(cell)
         except NoCategory:
             refuse(row, self.name, f"{shown(cell)} is not a category")
-        if name is None or (self.gaps and name in CategoryGaps(self.gaps)):
+        if name is None or name in gaps:
             if self.gap_category is not None:
                 return positions[self.gap_category]
             if self.refuses_gaps:

@@ -71,7 +71,9 @@ def answer_table(
         return 2
     try:
         header, rows, cells = read_cells(arguments[0], columns)
-        answers = answer(cells) if rows else {}
+        answers = answer(cells)
+        if taken := [name for name in answers if name in header]:
+            raise CellError(f"the table has a column {taken[0]!r}, which is the name of an answer: rename the column.")
     except (OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

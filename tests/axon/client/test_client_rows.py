@@ -145,3 +145,15 @@ def test_rows_are_written_as_any_json_parser_reads_them() -> None:
 def test_another_body_is_no_answer(body: bytes) -> None:
     with pytest.raises(NotAnAnswer):
         read_answer(body)
+
+
+def test_columns_of_pandas_may_have_the_names_of_attributes() -> None:
+    names = ["num_rows", "column_names", "column", "columns", "slice", "iloc"]
+    frame = pd.DataFrame({name: [at, at + 1] for at, name in enumerate(names)})
+    rows = given_rows(frame)
+    assert len(rows) == 2
+    assert rows.cells(0, 2, names) == [[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6]]
+    matrix = rows.matrix(1, 2, names)
+    assert matrix is not None
+    assert matrix.tolist() == [[1, 2, 3, 4, 5, 6]]
+    assert given_rows(frame.iloc[0]).cells(0, 1, names) == [[0, 1, 2, 3, 4, 5]]

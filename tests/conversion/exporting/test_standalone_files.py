@@ -310,6 +310,22 @@ def test_an_empty_line_is_a_row_with_a_gap_in_a_table_of_one_column(tmp_path: Pa
     assert values == pytest.approx(Answerer(one).predict([[1.0], [None], [-1.0]]), rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["numbers", "several", "mixed"])
+def test_a_table_without_rows_has_the_columns_of_the_answers(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.py"
+    path.write_text(numpy_source(source(MODELS[name]), "model"), encoding="utf-8")
+    answered = [row for row in random_rows(MODELS[name].schema, 60) if not expected(MODELS[name], [row]).refused[0]]
+    headers = []
+    for rows in ([], answered):
+        with (tmp_path / "table.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, MODELS[name].schema.names)
+            writer.writeheader()
+            writer.writerows(rows[:1])
+        headers.append(run_file(path, "table.csv").stdout.splitlines()[0])
+    assert headers[0] == headers[1]
+    assert "prediction" in headers[0]
+
+
 def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "model.py"
     path.write_text(numpy_source(source(MODELS["numbers"]), "model"), encoding="utf-8")
@@ -320,6 +336,9 @@ def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
         "a,c\n1,2\n": "error: the table lacks column 'b'.\n",
         "a,b\n1\n": "error: row 0: 1 cells, where the first line has 2.\n",
         "a,b, a\n1,2,3\n": "error: the table has column 'a' twice.\n",
+        "a,b,prediction\n1,2,3\n": (
+            "error: the table has a column 'prediction', which is the name of an answer: rename the column.\n"
+        ),
     }
     for table, message in cases.items():
         (tmp_path / "table.csv").write_text(table)
