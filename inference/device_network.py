@@ -61,8 +61,9 @@ class DeviceNetwork:
     Args:
         network: fused network to run.
         device: torch device of the network.
-        precision: number format of the matrix products after the first. The first product stays float32: it contains
-            the columns' standardisation, whose cancellation a shorter format would magnify (models/network/fuse.py).
+        precision: number format of the matrix products after the first; with `bf16`, the last one stays float32 too.
+            The first product stays float32: it contains the columns' standardisation, whose cancellation a shorter
+            format would magnify (models/network/fuse.py).
         max_batch_rows: number of rows of the largest batch.
         log: log for plans that cannot be captured.
 

@@ -4,10 +4,13 @@
       iris/
         1/model.safetensors
         2/model.safetensors
+        2/README.md             model card, if the version has one
+        2/report.html           report of the run, if the version has one
         2/model.sig             signature of the version's files, if it was signed: `models.signatures`
         aliases.json            {"default": 1, "production": {"weights": {"1": 90, "2": 10}}}
         .alias-history.json     what each alias meant before, for `roll_back`
         shadows.json            {"production": {"version": 2, "share": 100}}
+        policy.json             {"versions": "newest:2"}: `models.version_policy`
         .lock                   locked while publishing; contains the highest version number so far
 
 `models.model_store` says what a reference means. A version is published by renaming a finished folder, so a reader

@@ -77,7 +77,9 @@ class Settings(BaseSettings):
     api_processes: Processes = Field(1, description="Processes that speak HTTP.")
     threads: Threads = Field(1, description="CPU threads of one worker's matrix products.")
     precision: Literal["fp32", "tf32", "bf16"] = Field(
-        "fp32", description="Type of a GPU's matrix products, but a model's first and last; a CPU computes in float32."
+        "fp32",
+        description="Type of a GPU's matrix products, except the first of a model, and with `bf16` also the last; a "
+        "CPU computes in float32.",
     )
     default_model: str | None = Field(
         None, description="Model for requests that name none; unset, the only model where the store has just one."

@@ -2,10 +2,11 @@
 
 One hidden block is `Linear → normalisation → activation → dropout`. Only a Linear follows the last block. The
 output is `softmax` (one logit per class), `linear` (a value), `exponential` (a value above 0, whose logarithm is the
-last Linear's output) or `step` (Rosenblatt's threshold unit). An optional input stage before the first Linear is
-described by `models.network.inputs`. Several members of one architecture form an ensemble. All code that needs the
-layers (the PyTorch module, training's network, the fused network, the summary, the checkpoint's shape check) reads
-`MLPConfig.layers()`, so that no two parts can disagree.
+last Linear's output), `logistic` (a probability or share, the sigmoid of the last Linear's output) or `step`
+(Rosenblatt's threshold unit). An optional input stage before the first Linear is described by `models.network.inputs`.
+Several members of one architecture form an ensemble. All code that needs the layers (the PyTorch module, training's
+network, the fused network, the summary, the checkpoint's shape check) reads `MLPConfig.layers()`, so that no two parts
+can disagree.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class LayerSpec:
         buffers: shape of each tensor of one member that is kept but not learned, by name.
         members: number of networks in the ensemble; the counts below are for all of them.
         activation: function of a layer of kind `activation`; None for other kinds.
-        constants: constants of the activation (`models.network.foreign_activations`); empty for torch's defaults.
+        constants: constants of the activation (`models.network.layer_activations`); empty for torch's defaults.
         eps: number that a normalisation adds to the variance.
     """
 
@@ -128,8 +129,9 @@ class MLPConfig:
         layer_sizes: widths from input to output, `(in_features, *hidden_sizes, out_features)`.
         activation: nonlinearity of each hidden layer.
         output: `softmax` for classification, `linear` for regression, `exponential` for a regression of counts,
-            durations and amounts (the answer is e to the network's output), `step` for a threshold unit (one output;
-            predicts class 1 where z ≥ 0).
+            durations and amounts (the answer is e to the network's output), `logistic` for one of labels and shares
+            (the answer is the sigmoid of the network's output), `step` for a threshold unit (one output; predicts
+            class 1 where z ≥ 0).
         dropout: probability with which a hidden unit is dropped in training, in [0, 1).
         normalization: `none`, `batch` (BatchNorm1d) or `layer` (LayerNorm), before each activation.
         initialization: `he` (variance 2/fan_in) or `xavier` (variance 2/(fan_in + fan_out)).

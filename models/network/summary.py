@@ -61,7 +61,8 @@ class Summary:
 
     Attributes:
         layers: one entry per layer.
-        output: function after the last layer: `softmax`, `linear` (none), `step`, `sigmoid` or `argmax`.
+        output: function after the last layer: `softmax`, `linear` (none), `exponential`, `logistic`, `step`, `sigmoid`
+            or `argmax`.
         title: name of the model, or None.
         members: number of networks in the ensemble; the figures of a layer are totals over all members.
         temperature: divisor of the logits before a softmax.

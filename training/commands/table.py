@@ -10,7 +10,10 @@ from training.data.column_choices import ColumnChoices
 from training.data.text_format import TextFormat
 from training.data.text_reading import DECIMALS, THOUSANDS, TextReading
 
-SOURCE_HELP = "a built-in dataset, a .csv, .tsv or .parquet file, packed (.csv.gz) or not, or a folder of Parquet files"
+SOURCE_HELP = (
+    "a built-in dataset; a file of text (.csv .tsv .txt .tab .psv .dat .data), packed (.csv.gz) or not; a Parquet "
+    "file; or a folder of Parquet files"
+)
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:

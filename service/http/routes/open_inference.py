@@ -118,7 +118,7 @@ def open_inference_router(process: ApiProcess, most_rows: int) -> APIRouter:
     async def _written(document: dict[str, Any], size: int) -> Response:
         return Response(await write_in_steps(steps, document, size), media_type="application/json")
 
-    @guarded.post("/repository/index", summary="All versions in the store, and whether they are ready")
+    @guarded.post("/repository/index", summary="All versions that are served, and whether they are ready")
     async def v2_index(body: Parameters) -> Response:
         only_ready = _is_true(body, "ready")
         entries = catalog.entries()
