@@ -247,12 +247,12 @@ def test_quotes_that_are_no_cell_s_are_text(write):
 
 
 def test_a_long_cell_does_not_hide_a_fault_behind_it(write):
-    long = "x" * 300_000
+    long, limit = "x" * 300_000, csv.field_size_limit()
     with pytest.raises(DataError, match="line 4 has 3 cells where the first line has 2"):
         read_csv(write(f'a,b\n1,"{long}"\n2,3\n2,3,4\n'))
     table = read_csv(write(f'a,b\n1,"{long}"\n2,word\n'))
     assert table.locate(1) == "line 3"
-    assert csv.field_size_limit() == 131_072  # other code of the process relies on it
+    assert csv.field_size_limit() == limit < 300_000  # other code of the process relies on it
 
 
 @pytest.mark.parametrize("hint", ["sep=;", '"sep=;"', "sep=;;;"])
