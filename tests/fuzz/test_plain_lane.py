@@ -348,7 +348,8 @@ def test_the_lane_answers_as_the_parser_does(both: tuple[Server, Server]) -> Non
     found = uvloop.run(all_of_them())
     assert not found, f"{len(found)} of {len(conversations)} differ:\n" + "\n\n".join(found[:3])
     lane, usual = map(counts, both)
-    apart = sum(abs(float(lane.get(name, 0)) - float(usual.get(name, 0))) for name in {*lane, *usual})
-    # A request whose answer was lost in a reset may have been counted by one server only.
+    names = {name for name in {*lane, *usual} if not missing or name.startswith("axon_requests_total")}
+    apart = sum(abs(float(lane.get(name, 0)) - float(usual.get(name, 0))) for name in names)
+    # A request whose answer was lost in a reset may have been counted by one server only, and so may its rows.
     assert apart <= missing, f"{missing} answers missing, and the counts are {lane} and {usual}"
     assert sum(map(float, lane.values())) > len(conversations), "predictions were among them"
