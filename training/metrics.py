@@ -72,8 +72,9 @@ def evaluate(
 ) -> Metrics:
     """Returns all metrics that apply.
 
-    For several targets, R² is the mean of the targets, and errors are in standard deviations of each target: RMSE is
-    the root of the mean squared error of all targets. `targets` then has the figures of each in its own unit.
+    For several targets, R² is the mean of the targets, and errors are in standard deviations of each target (with the
+    metric `bernoulli` in the targets' own unit): RMSE is the root of the mean squared error of all targets. `targets`
+    then has the figures of each in its own unit.
 
     Args:
         output: output of the network; a `step` has no probabilities, and so neither log loss nor calibration error.

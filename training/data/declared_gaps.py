@@ -20,7 +20,7 @@ from training.data.values import Values
 
 
 def with_declared_gaps(column: Column, values: Values, declared: tuple[str, ...], notation: Notation | None) -> Column:
-    """Returns a column with the values that the user declared missing.
+    """Returns a copy of a column, whose gaps are the values that the user declared missing.
 
     Left out are values of another kind, and values that the table has in cells that are no gaps: there, training has
     compared texts, such as `1900-01-01` with `1900-01-01 00:00`.

@@ -336,22 +336,21 @@ def test_a_slow_message_is_refused_and_a_silent_client_let_go(server: EchoServer
         read_frames(silent, never)
 
 
+def announced(id_: int) -> bytes:
+    """Returns the frames that announce a message of 3 MB."""
+    head = struct.pack(">BI", 0, 3_000_000)
+    return frame(frames.HEADERS, END_HEADERS, id_, HEAD) + frame(frames.DATA, 0, id_, head)
+
+
 def test_large_messages_are_bounded_together(server: EchoServer) -> None:
     """Announces three messages of 3 MB where 8 MB may be held; the third is refused before its bytes come."""
-    announced = struct.pack(">BI", 0, 3_000_000)
     with server.connect() as stream:
-        stream.sendall(
-            PREFACE
-            + frames.settings()
-            + b"".join(
-                frame(frames.HEADERS, END_HEADERS, id_, HEAD) + frame(frames.DATA, 0, id_, announced) for id_ in (1, 3)
-            )
-        )
+        stream.sendall(PREFACE + frames.settings() + announced(1) + announced(3))
         read_frames(stream, lambda frame_: frame_[:3] == (frames.WINDOW_UPDATE, 0, 3))
         for id_ in (1, 3):
             for _ in range(180):
                 stream.sendall(frame(frames.DATA, 0, id_, bytes(16_000)))
-        stream.sendall(frame(frames.HEADERS, END_HEADERS, 5, HEAD) + frame(frames.DATA, 0, 5, announced))
+        stream.sendall(announced(5))
         found = read_frames(stream, until_end_of(5))
         assert any(frames.field(b"grpc-status", b"8") in payload for *_, id_, payload in found if id_ == 5)
     wait_until(lambda: server.watch.held.now == 0)
@@ -359,16 +358,8 @@ def test_large_messages_are_bounded_together(server: EchoServer) -> None:
 
 def test_large_messages_that_were_announced_at_once_are_bounded_too(server: EchoServer) -> None:
     """Announces three messages of 3 MB where 8 MB may be held, and sends the bytes only then."""
-    announced = struct.pack(">BI", 0, 3_000_000)
     with server.connect() as stream:
-        stream.sendall(
-            PREFACE
-            + frames.settings()
-            + b"".join(
-                frame(frames.HEADERS, END_HEADERS, id_, HEAD) + frame(frames.DATA, 0, id_, announced)
-                for id_ in (1, 3, 5)
-            )
-        )
+        stream.sendall(PREFACE + frames.settings() + announced(1) + announced(3) + announced(5))
         read_frames(stream, lambda frame_: frame_[:3] == (frames.WINDOW_UPDATE, 0, 5))
         for id_ in (1, 3, 5):
             for _ in range(187):

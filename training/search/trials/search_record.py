@@ -257,7 +257,7 @@ class SearchRecord:
                 taken.append(point)
 
     def _to_optuna(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Converts settings to the form that Optuna stores: choices as labels, since Optuna does not store tuples."""
+        """Returns settings with the choices as labels, since Optuna does not store tuples."""
         return {
             name: exact_label(settings[name]) if isinstance(parameter, Choices) else settings[name]
             for name, parameter in self._space.parameters.items()
