@@ -185,6 +185,30 @@ def test_a_member_is_evaluated_on_its_fold(weighted):
         assert found.error[member].item() == pytest.approx(wrong, abs=1e-6)
 
 
+@pytest.mark.parametrize("shops", [6, 24])  # one-hot features, and indices of an embedding
+@pytest.mark.parametrize("recipe", ["default", "classic"])
+def test_a_member_answers_a_category_that_it_never_saw_as_unknown(shops, recipe):
+    frame = frame_of(240).assign(shop=[f"shop {row % shops}" for row in range(240)])
+    settings = RUN | {"recipe": recipe, "initialization": "he" if recipe == "classic" else "data"}
+    table, config = table_of(frame.assign(place=frame["shop"]), settings, group="place")
+    rows = prepare(table, config)
+    trainer = trainer_of(rows, config)
+    for _ in range(3):
+        trainer.epoch()
+    (of_shop,) = (list(features) for features in rows.matrices().categories)
+    tensors, single = trainer.network.tensors(), replace(rows.architecture, members=1)
+    known = rows.x["train"]
+    unknown = known.copy()
+    unknown[:, of_shop] = 0
+    for member in range(3):
+        module = MLP.from_tensors(single, {name: tensor[member] for name, tensor in tensors.items()}).eval()
+        with torch.no_grad():
+            change = (module(torch.from_numpy(known)) - module(torch.from_numpy(unknown))).abs().amax(dim=1).numpy()
+        own = rows.split.folds == member
+        assert change[own].max() == 0
+        assert change[~own].min() > 0
+
+
 def test_validation_figures_are_those_of_the_out_of_fold_answers():
     model = fit(frame_of(120), target="y", **RUN)
     found, network = model.out_of_fold, model.checkpoint.inference_network()

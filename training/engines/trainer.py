@@ -31,6 +31,7 @@ from training.engines.selection import SelectionFigure, figure_of
 from training.engines.small_pass import is_small
 from training.engines.step import Step
 from training.engines.target_statistics import target_statistics
+from training.engines.unseen_features import without_unseen
 from training.recipes import learning_rate_factor
 
 _EVALUATED_CELLS = 4_000_000  # cells of the widest layer, over all members, per evaluated batch: 16 MB
@@ -106,7 +107,8 @@ class Trainer:
             device=device,
         )
         sample = data.x if config.initialization == "data" else None
-        self.network.load(initial_tensors(architecture, sample=sample, statistics=tables, generator=self._generator))
+        tensors = initial_tensors(architecture, sample=sample, statistics=tables, generator=self._generator)
+        self.network.load(tensors if data.folds is None else without_unseen(tensors, architecture, data))
         self._train = DeviceRows(
             architecture,
             data.x,
