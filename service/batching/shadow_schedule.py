@@ -1,8 +1,8 @@
 """The schedule of an API process's shadows: when copies are sent to a worker, and how many.
 
 A worker computes one batch at a time, so a request may have to wait for a shadow's batch. `ShadowPace` keeps this rare
-and short: shadows take 1/200 of a worker's time at most, and a batch about a millisecond. What does not fit into this
-is dropped by `Shadow`.
+and short: shadows take 1/200 of a worker's time at most, and 1/2,000 while requests wait. A batch takes about a
+millisecond. What does not fit into this is dropped by `Shadow`.
 """
 
 from __future__ import annotations
@@ -44,19 +44,23 @@ class ShadowTicket(Ticket):
         shadow: shadow that answers.
         copies: copies, in the order of the rows.
         began: time at which the work for the copies began, on the monotonic clock, in seconds.
+        is_busy: True if a request was waiting then.
     """
 
-    __slots__ = ("_began", "_copies", "_faulty", "_schedule", "_shadow")
+    __slots__ = ("_began", "_copies", "_faulty", "_is_busy", "_schedule", "_shadow")
 
     requests = 0
 
-    def __init__(self, schedule: ShadowSchedule, shadow: Shadow, copies: Sequence[Copy], began: float) -> None:
+    def __init__(
+        self, schedule: ShadowSchedule, shadow: Shadow, copies: Sequence[Copy], began: float, *, is_busy: bool
+    ) -> None:
         super().__init__()
         self._schedule = schedule
         self._shadow = shadow
         self._copies = copies
         self._faulty: set[int] = set()
         self._began = began
+        self._is_busy = is_busy
 
     def answered(self, answer: Answer, start: int) -> None:
         """Compares and counts the answers."""
@@ -68,7 +72,8 @@ class ShadowTicket(Ticket):
             failures.error("shadow not compared", exc_info=error)
         pace = self._shadow.pace
         has_failed = len(self._faulty) == self.rows
-        self._schedule.rest(pace.failed(seconds) if has_failed else pace.answered(seconds))
+        is_busy = self._is_busy or self._schedule.is_busy
+        self._schedule.rest(pace.failed(seconds) if has_failed else pace.answered(seconds, is_busy=is_busy))
 
     def failed(self, error: Exception) -> None:
         """Counts the rows as failed."""
@@ -108,9 +113,14 @@ class ShadowSchedule:
         self._loop = asyncio.get_running_loop()
         self._awake: deque[Shadow] = deque()  # shadows with waiting copies or counts
         self._timer: asyncio.TimerHandle | None = None
-        self._is_busy = False  # True while a batch is out
+        self._is_sent = False  # True while a batch is out
         self._is_closed = False
         self._free_at = 0.0  # on the loop's clock
+
+    @property
+    def is_busy(self) -> bool:
+        """True if a request waits for its answer, so that a shadow's batch may be in its way."""
+        return self._batcher.waiting_requests > 0
 
     def make(self, name: str, alias: str, setting: ShadowSetting, served: ServedVersion | None) -> Shadow:
         """Makes the shadow of an alias."""
@@ -139,7 +149,7 @@ class ShadowSchedule:
 
     def rest(self, seconds: float) -> None:
         """Records the end of a batch, after which no other is sent for `seconds` seconds."""
-        self._is_busy = False
+        self._is_sent = False
         self._free_at = self._loop.time() + seconds
         self._set_timer()
 
@@ -179,14 +189,14 @@ class ShadowSchedule:
     def _set_timer(self) -> None:
         if self._timer is None and self._awake and not self._is_closed:
             now = self._loop.time()
-            rest = _COUNT_SECONDS if self._is_busy else min(self._free_at - now, _COUNT_SECONDS)
+            rest = _COUNT_SECONDS if self._is_sent else min(self._free_at - now, _COUNT_SECONDS)
             self._timer = self._loop.call_at(now + max(rest, _GATHER_SECONDS), self._turn)
 
     def _turn(self) -> None:
         """Sends the next batch if one may be sent now, and writes the counts of all shadows."""
         self._timer = None
         try:
-            if not self._is_busy and self._loop.time() >= self._free_at:
+            if not self._is_sent and self._loop.time() >= self._free_at:
                 shadow = next((shadow for shadow in self._awake if shadow.is_waiting), None)
                 if shadow is not None:
                     self._awake.remove(shadow)
@@ -216,13 +226,13 @@ class ShadowSchedule:
         data, fitting = shadow.encoded(copies)
         rows = sum(copy.rows for copy in fitting)
         if not rows:
-            self.rest(rest_after(time.monotonic() - began))
+            self.rest(rest_after(time.monotonic() - began, is_busy=self.is_busy))
             return
-        ticket = ShadowTicket(self, shadow, fitting, began)
+        ticket = ShadowTicket(self, shadow, fitting, began, is_busy=self.is_busy)
         try:
-            self._is_busy = True
+            self._is_sent = True
             self._batcher.submit(ticket, shadow.quiet, data, rows, _TIMEOUT_SECONDS)
         except QueueFull:
-            self._is_busy = False
+            self._is_sent = False
             for copy in fitting:
                 shadow.count(copy.main, Outcome.DROPPED, copy.rows)
