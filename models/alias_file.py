@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from models.alias_target import Target, target_from_json, target_to_json
-from models.checkpoint import open_file, sync_folder
+from models.checkpoint import open_file
 from models.errors import ConfigError
 from models.links import is_link_out
+from models.whole_file import write_whole
 
 ALIASES_FILE = "aliases.json"
 DEFAULT_ALIAS = "default"
@@ -145,10 +144,5 @@ def write_table(folder: Path, file_name: str, content: Mapping[str, Any]) -> Non
     Raises:
         OSError: The disk refuses the write.
     """
-    temporary = folder / f".{ALIASES_FILE}.{secrets.token_hex(8)}"  # the next writer removes files of such names
-    with temporary.open("x", encoding="utf-8") as file:
-        json.dump(content, file, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / file_name)
-    sync_folder(folder)
+    text = json.dumps(content, sort_keys=True)
+    write_whole(folder / file_name, text.encode(), named=ALIASES_FILE)  # the next writer removes files of such names

@@ -9,14 +9,12 @@ and pickle is not used. `docs/checkpoint-format.md` specifies the format.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import io
 import json
 import os
 import re
-import secrets
 import stat
 import struct
 from collections.abc import Mapping, Sequence
@@ -41,6 +39,7 @@ from models.network.config import check_tensors
 from models.network.fuse import fuse
 from models.network.inference_network import InferenceNetwork
 from models.network.sequence import SequenceConfig
+from models.whole_file import write_whole
 
 FORMAT = "axon.checkpoint"
 # 2 added inputs, members, temperature and kinds of columns, and kept all fields of 1. 3 added what imported models
@@ -226,19 +225,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
         CheckpointError: The header cannot be written as JSON, or the disk refuses the write.
     """
     payload, digest = pack_checkpoint(checkpoint, path)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
     try:
-        with temporary.open("xb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
+        write_whole(path, payload)
     except OSError as error:
         raise CheckpointError(path, f"cannot be written: {error.strerror}.") from error
-    finally:
-        with contextlib.suppress(OSError):  # after success the temporary file is gone, and it may never have existed
-            temporary.unlink()
     return digest
 
 
@@ -366,15 +356,6 @@ def open_file(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
-
-
-def sync_folder(folder: Path) -> None:
-    """Flushes a folder's entries to the disk, so that a rename survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from models.bucket.bucket_version import BucketVersion
-from models.checkpoint import open_file, sync_folder
+from models.checkpoint import open_file
 from models.errors import SignatureError
 from models.model_version import ModelVersion
 from models.signatures.bundle import sign_statement
@@ -19,6 +17,7 @@ from models.signatures.statement import SIGNATURE_FILE, Statement
 from models.signatures.trust import Signed, Trust, read_signature, trust_of_environment
 from models.store import CHECKPOINT_FILE, FolderVersion
 from models.store_lock import locked, remove
+from models.whole_file import write_whole
 
 _BLOCK_BYTES = 1 << 20
 
@@ -55,7 +54,7 @@ def sign_version(version: ModelVersion, key: PrivateKey) -> Statement:
                 remove(leftover)
             others = _digests(version.path, apart=(version.path.name, SIGNATURE_FILE))
             statement = Statement(str(version), {**others, version.path.name: sha256(payload).hexdigest()})
-            _write(path, sign_statement(statement, key))
+            write_whole(path, sign_statement(statement, key))
     except OSError as error:
         raise SignatureError(path, f"cannot be written: {error.strerror}.") from error
     return statement
@@ -148,22 +147,3 @@ def _digests(checkpoint: Path, *, apart: tuple[str, ...]) -> dict[str, str]:
             raise SignatureError(path, f"cannot be read: {error.strerror}.") from error
         digests[name] = sha.hexdigest()
     return digests
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a signature: to a temporary file, flushed to the disk and then renamed.
-
-    Raises:
-        OSError: The disk refuses the write.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()

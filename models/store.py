@@ -44,7 +44,6 @@ from models.checkpoint import (
     read_open_header,
     read_payload,
     save_checkpoint,
-    sync_folder,
 )
 from models.errors import CheckpointError, ModelNotFound, StoreError
 from models.file_identity import FileIdentity
@@ -67,7 +66,7 @@ from models.store_entry import (
 from models.store_lock import STAGING_PREFIX, LastVersion, locked, remove
 from models.store_trial import try_writing
 from models.version_policy import VersionPolicy, read_policy, write_policy
-from models.whole_file import write_whole
+from models.whole_file import sync_folder, write_whole
 
 CHECKPOINT_FILE = "model.safetensors"
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from models.alias_file import ALIASES_FILE
-from models.checkpoint import sync_folder
 from models.store_trial import TRIAL_PREFIX
 from models.version_policy import POLICY_FILE
+from models.whole_file import sync_folder
 
 STAGING_PREFIX = ".publish-"  # begins the names of folders that a writer has not finished
 

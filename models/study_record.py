@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from models.checkpoint import open_file, sync_folder
+from models.checkpoint import open_file
 from models.errors import DataError, StoreError
 from models.links import leads_out
 from models.whole_file import write_whole
@@ -110,7 +110,6 @@ def publish_study(root: Path, record: StudyRecord, plot: bytes) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / f"{record.name}.{record.plot}", plot)
         write_whole(path, json.dumps(asdict(record), allow_nan=False, ensure_ascii=False).encode())
-        sync_folder(folder)
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}.") from error
     return path

@@ -12,19 +12,17 @@ model is a file in its folder of the store, `policy.json`: `{"versions": "newest
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from models.checkpoint import open_file, sync_folder
+from models.checkpoint import open_file
 from models.errors import InvalidName, StoreError
 from models.links import is_link_out
+from models.whole_file import sync_folder, write_whole
 
 POLICY_FILE = "policy.json"
 ON_DEMAND, ALL, LISTED = "on-demand", "all", "listed"
@@ -145,20 +143,12 @@ def write_policy(folder: Path, policy: VersionPolicy | None) -> None:
     Raises:
         OSError: The disk refuses the write.
     """
-    temporary = folder / f".{POLICY_FILE}.{secrets.token_hex(8)}"
-    try:
-        if policy is None:
-            (folder / POLICY_FILE).unlink(missing_ok=True)
-        else:
-            with temporary.open("x", encoding="utf-8") as file:
-                json.dump(policy.to_json(), file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(folder / POLICY_FILE)
+    path = folder / POLICY_FILE
+    if policy is None:
+        path.unlink(missing_ok=True)
         sync_folder(folder)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    else:
+        write_whole(path, json.dumps(policy.to_json()).encode())
 
 
 def parse_policy(text: str) -> VersionPolicy:

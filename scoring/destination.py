@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from models.checkpoint import sync_folder
 from models.errors import DataError
+from models.whole_file import sync_folder
 from scoring.writing import SUFFIXES, OutForm
 
 _TEMPORARY = ".tmp"

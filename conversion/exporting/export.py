@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Literal, get_args
 
 from conversion.exporting.errors import ExportError
 from conversion.exporting.source_model import SourceModel
+from models.whole_file import write_whole
 
 Form = Literal["onnx", "torch", "numpy"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -55,7 +54,7 @@ def export_model(
     contents = _contents(model, form, path.stem, matrix=matrix)
     try:
         for one, content in zip(paths, contents, strict=True):
-            _write(one, content)
+            write_whole(one, content)
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror}.") from error
     return paths[::-1]
@@ -96,17 +95,3 @@ def _contents(model: SourceModel, form: Form, module: str, *, matrix: bool) -> t
     from conversion.exporting.numpy_file import numpy_source
 
     return (numpy_source(model, module).encode(),)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader sees the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):  # after success the temporary file is gone
-            temporary.unlink()

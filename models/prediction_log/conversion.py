@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.checkpoint import sync_folder
 from models.errors import DataError
 from models.prediction_log.folder import UNREADABLE, converting, has_writer, parquet_path, remove_oldest, spools
 from models.prediction_log.logged_rows import read_spool
 from models.prediction_log.parquet_files import write_parquet
+from models.whole_file import sync_folder
 
 
 def convert_spools(folder: Path, most_bytes: int) -> list[str]:

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.checkpoint import sync_folder
 from models.columns.column import CategoricalColumn, DateColumn
 from models.columns.labels import label_text
 from models.covered_answers import value_columns
@@ -21,6 +20,7 @@ from models.label_arrays import label_array_type
 from models.prediction_log.cells import LoggedCells
 from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion
+from models.whole_file import sync_folder
 
 INPUT, PROBABILITY, SCORE = "input.", "probability.", "score."
 _METADATA = b"axon.prediction_log"

@@ -17,6 +17,7 @@ from models.conformal import check_level
 from models.errors import ConfigError, DataError
 from models.open_store import open_store
 from models.signing import trusted
+from models.whole_file import output_file
 from training.commands.options import CommandLine
 from training.commands.table import add_text, reading_of, text_format_of
 from training.data.arrow_types import is_plain
@@ -174,7 +175,7 @@ def write_answers(arguments: argparse.Namespace, table: Table, predictions: Pred
         write(answered, sys.stdout.buffer)
         return
     try:
-        with out.open("wb") as file:
+        with output_file(out) as file:
             write(answered, file)
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror}.") from error

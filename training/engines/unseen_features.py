@@ -57,7 +57,8 @@ def _of_members(shown: NDArray[np.bool_], members: int) -> NDArray[np.bool_]:
         members: number of members; member m has the fold m modulo the number of folds.
     """
     elsewhere = shown.sum(axis=0) - shown  # (folds, features) number of other folds
-    return (elsewhere == 0)[np.arange(members) % len(shown)]
+    unseen: NDArray[np.bool_] = (elsewhere == 0)[np.arange(members) % len(shown)]
+    return unseen
 
 
 def _shown_features(data: Matrices, features: NDArray[np.int64]) -> NDArray[np.bool_]:
