@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from models.errors import DataError
+from training.data.folder_files import files_in, files_matching, is_pattern
 from training.data.parquet_parts import PARQUET_SUFFIXES
 
 Form = Literal["parquet", "csv", "arrow"]
@@ -56,55 +56,33 @@ def files_of(source: str | Path, *, left_out: Callable[[Path], bool] | None = No
     """Returns the files of a source, ordered by name.
 
     Args:
-        source: path of a file or a folder, or a pattern such as `rows/*.parquet`. In folders, names that begin with a
-            dot or `_` are passed over, as Spark and Dask do.
+        source: path of a file or a folder, or a pattern such as `rows/*.parquet`. Names below it that begin
+            with a dot or `_` are passed over, as Spark and Dask do.
         left_out: function that says whether a match of a pattern is left out; None to take all matches.
 
     Raises:
-        DataError: there is no such file, or one that is of no known format.
+        DataError: there is no such file, or one that is of no known format; or as `files_in`.
     """
     text = str(source)
     path = Path(source)
     if "://" in text:
         raise DataError(f"{text}: local files alone can be scored. Copy the files to a disk first.")
     if path.is_dir():
-        found = [_file(inner, str(inner.relative_to(path))) for inner in sorted(_inside(path))]
+        found = [_file(inner, str(inner.relative_to(path))) for inner in files_in(path)]
         if not found:
             raise DataError(f"{text} is a folder without a file of rows in it ({_KNOWN}).")
         return _known(found)
     if path.exists():
         return _known([_file(path, path.name)])
-    if not glob.has_magic(text):
+    if not is_pattern(text):
         raise DataError(f"there is no file {text}.")
-    root = _root(path)
-    matches = sorted({inner for match in glob.iglob(text, recursive=True) for inner in _matched(Path(match))})  # noqa: PTH207
+    root, matches = files_matching(text)
     if not matches:
         raise DataError(f"no file matches {text!r}. In a shell, the pattern has to stand between quotes.")
     found = [_file(match, str(match.relative_to(root))) for match in matches if left_out is None or not left_out(match)]
     if not found:
         raise DataError(f"{text!r} matches answers of this job alone: name another --out.")
     return _known(found)
-
-
-def _matched(match: Path) -> Iterator[Path]:
-    if match.is_dir():
-        yield from _inside(match)
-    elif not match.name.startswith((".", "_")):
-        yield match
-
-
-def _root(pattern: Path) -> Path:
-    """Returns the folder before the first wildcard of a pattern."""
-    parts = pattern.parts
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    return Path(*parts[:fixed])
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file():
-            yield path
 
 
 def _file(path: Path, name: str) -> tuple[Path, str, Form | None]:

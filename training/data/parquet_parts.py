@@ -6,10 +6,8 @@ A folder named KEY=VALUE between the root and a file becomes a column. Names tha
 from __future__ import annotations
 
 import bisect
-import glob
-import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.errors import DataError
+from training.data.folder_files import files_in, files_matching, is_pattern
 from training.data.parquet_file import read_columns
 from training.data.scratch import Scratch
 from training.data.table import Table, check_names
@@ -28,8 +27,6 @@ PARQUET_SUFFIXES = (".parquet", ".pq", ".parq")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,99})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-# Folders that mark formats which keep deleted rows in their files, and list separately which rows are valid.
-_LAKES = {"_delta_log": "a Delta Lake table", ".hoodie": "a Hudi table"}
 _SHOWN = 3  # files in a message
 
 _EXACT = 2**53  # float64 holds every whole number up to this one
@@ -53,11 +50,6 @@ class _Part:
     keys: dict[str, str | None]
 
 
-def is_pattern(source: str) -> bool:
-    """Returns True if a source is a pattern of file names rather than a file's name."""
-    return glob.has_magic(source) and not Path(source).exists()
-
-
 def read_parts(source: str | Path) -> Table:
     """Reads all Parquet files of a folder, or of a pattern, as one table.
 
@@ -69,10 +61,10 @@ def read_parts(source: str | Path) -> Table:
     """
     called = Path(source).name or str(source)
     if is_pattern(str(source)):
-        root, found = _matching(str(source))
+        root, found = files_matching(str(source))
         called = str(source)
     else:
-        root, found = Path(source), list(_files(Path(source)))
+        root, found = Path(source), files_in(Path(source))
     notes: list[str] = []
     parts = _parts(root, sorted(found, key=_natural), called, notes)
     tables = _read(parts, called)
@@ -102,48 +94,6 @@ def _place(row: int, ends: Sequence[int], parts: Sequence[_Part]) -> str:
     part = bisect.bisect_right(ends, row)
     begins = ends[part - 1] if part else 0
     return f"row {row - begins} of {parts[part].called} (counting from 0)"
-
-
-def _matching(pattern: str) -> tuple[Path, list[Path]]:
-    """Returns the folder before the first wildcard of a pattern, and the files that match the pattern."""
-    found: list[Path] = []
-    for match in glob.iglob(pattern, recursive=True):  # noqa: PTH207  # Path.glob takes no absolute pattern
-        path = Path(match)
-        found += _files(path) if path.is_dir() else [] if _is_hidden(path.name) else [path]
-    parents = Path(pattern).parts
-    fixed = next(i for i, part in enumerate(parents) if glob.has_magic(part))
-    return Path(*parents[:fixed]), sorted(set(found))
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    """Yields all files below a folder that are not hidden.
-
-    Raises:
-        DataError: the folder cannot be read, or keeps deleted rows among its files.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
-
-    for place, folders, names in os.walk(folder, onerror=refuse):
-        for name, what in _LAKES.items():
-            if name in folders:
-                raise _old_rows(folder, what)
-        if "metadata" in folders and any((Path(place) / "metadata").glob("*.metadata.json")):
-            raise _old_rows(folder, "an Iceberg table")
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        yield from (Path(place) / name for name in names if not _is_hidden(name))
-
-
-def _old_rows(folder: Path, what: str) -> DataError:
-    return DataError(
-        f"{folder} is {what}: among its files are rows that were deleted or replaced. Write its present rows to a "
-        "Parquet file, and name that."
-    )
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(("_", ".")) and "=" not in name
 
 
 def _parts(root: Path, found: Sequence[Path], called: str, notes: list[str]) -> list[_Part]:

@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from models.errors import DataError
 from training.data.csv_file import read_csv
+from training.data.folder_files import is_pattern
 from training.data.foreign_sources import address_refusal, format_refusal
 from training.data.parquet_file import read_parquet
-from training.data.parquet_parts import PARQUET_SUFFIXES, is_parquet, is_pattern, read_parts
+from training.data.parquet_parts import PARQUET_SUFFIXES, is_parquet, read_parts
 from training.data.table import Table
 from training.data.text_format import TextFormat
 
