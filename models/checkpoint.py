@@ -306,7 +306,7 @@ def parse_checkpoint(path: Path, payload: bytes) -> LoadedCheckpoint:
             conformal=conformal_of(header, schema),
             **{section: header.get(section, {}) for section in _SECTIONS},
         )
-    except (AxonError, RecursionError) as error:
+    except (AxonError, RecursionError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(path, f"is inconsistent: {error!s:.{_MAX_REASON}}") from error
     return LoadedCheckpoint(checkpoint, expected, payload)
 

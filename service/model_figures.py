@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from models.finite_number import is_finite_number
+
+_MOST_EXACT = 2**53
 
 
 def numbers_of(section: object) -> dict[str, float]:
@@ -16,7 +19,12 @@ def numbers_of(section: object) -> dict[str, float]:
     """
     if not isinstance(section, Mapping):
         return {}
-    return {name: value for name, value in section.items() if _is_number(value)}
+    # JSON's writer takes whole numbers of 64 bits.
+    return {
+        name: value if isinstance(value, float) or abs(value) <= _MOST_EXACT else float(value)
+        for name, value in section.items()
+        if is_finite_number(value)
+    }
 
 
 def test_metrics_of(header: Mapping[str, Any]) -> dict[str, float]:
@@ -34,7 +42,9 @@ def histories_of(section: object) -> dict[str, list[float]]:
     if not isinstance(section, Mapping):
         return {}
     return {
-        name: values for name, values in section.items() if isinstance(values, list) and all(map(_is_number, values))
+        name: values
+        for name, values in section.items()
+        if isinstance(values, list) and all(map(is_finite_number, values))
     }
 
 
@@ -46,7 +56,3 @@ def time_text(nanoseconds: int) -> str:
     """
     seconds = min(max(nanoseconds // 1_000_000_000, 0), 253_402_300_799)  # the end of the year 9999
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import reprlib
 from collections import Counter
 
 from models.errors import DataError
+from models.finite_number import is_finite_number
 
 MAX_NAME_LENGTH = 1_000
 
@@ -42,10 +41,8 @@ def distinct_strings(what: str, values: object) -> tuple[str, ...]:
 
 def finite(what: str, value: object) -> float:
     """Returns a finite number as a float, and refuses any other value."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):  # a whole number too large for a float
-            if math.isfinite(number := float(value)):
-                return number
+    if isinstance(value, int | float) and is_finite_number(value):
+        return float(value)
     raise DataError(f"{what} must be a finite number, got {shown(value)}.")
 
 

@@ -18,6 +18,8 @@ def architecture_from_dict(raw: Mapping[str, Any]) -> Architecture:
     Raises:
         ConfigError: A field is unknown or missing, or has a value that cannot be built.
     """
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"the architecture must be an object of fields, got {raw!r:.200}.")
     return SequenceConfig.from_dict(raw) if raw.get("kind") == "sequence" else MLPConfig.from_dict(raw)
 
 

@@ -7,13 +7,13 @@ keeps its name, so the tensors of a checkpoint have the names that they had in t
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, cast, get_args
 
 from models.errors import ConfigError
+from models.finite_number import is_finite_number
 from models.network.config import (
     LEAST_ANSWERS,
     MAX_FEATURES,
@@ -80,9 +80,9 @@ class SequenceLayer:
             raise ConfigError(self._text("out_features is for a Linear, which needs it", width))
         if width is not None and (type(width) is not int or not 1 <= width <= MAX_FEATURES):
             raise ConfigError(self._text(f"out_features must be a whole number from 1 to {MAX_FEATURES}", width))
-        if not _is_number(self.eps) or not 0 < self.eps < 1:
+        if not is_finite_number(self.eps) or not 0 < self.eps < 1:
             raise ConfigError(self._text("eps must be above 0 and below 1", self.eps))
-        if not _is_number(self.probability) or not 0 <= self.probability <= 1:
+        if not is_finite_number(self.probability) or not 0 <= self.probability <= 1:
             raise ConfigError(self._text("probability must be from 0 to 1", self.probability))
         object.__setattr__(self, "eps", float(self.eps))
         object.__setattr__(self, "probability", float(self.probability))
@@ -91,14 +91,14 @@ class SequenceLayer:
     def _check_activation(self) -> None:
         if (self.kind == "activation") != (self.activation is not None):
             raise ConfigError(self._text("activation is for a layer of kind activation, which needs it", self.kind))
-        if not isinstance(self.constants, list | tuple) or not all(map(_is_number, self.constants)):
+        if not isinstance(self.constants, list | tuple) or not all(map(is_finite_number, self.constants)):
             raise ConfigError(self._text("constants must be numbers", self.constants))
         object.__setattr__(self, "constants", tuple(map(float, self.constants)))
         if self.activation is None:
             if self.constants:
                 raise ConfigError(self._text("constants are for an activation", self.constants))
             return
-        if self.activation not in TYPES:
+        if not isinstance(self.activation, str) or self.activation not in TYPES:
             raise ConfigError(self._text(f"activation must be one of {', '.join(TYPES)}", self.activation))
         constants_of(self.activation, self.constants)
 
@@ -320,7 +320,3 @@ class SequenceConfig:
             raise ConfigError(f"sequence must be a list of 1 to {MAX_LAYERS} layers.")
         layers = tuple(SequenceLayer.from_dict(layer) for layer in given)
         return cls(in_features=raw["in_features"], sequence=layers, output=raw.get("output", "softmax"))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -82,11 +82,11 @@ class ServedVersion:
         header, self.signed = place.read_signed_header()
         self._path = place.path
         # Compressed, which takes a thirtieth of the memory; only a version that is asked for rows needs more.
-        distributions = orjson.dumps(header.pop("distributions", None))
+        distributions = self._packed(header.pop("distributions", None))
         self.distributions = None if distributions == b"null" else zlib.compress(distributions, 1)
         # The sections that are not kept as objects; the header quotes their names twice.
         self._plain_bytes = len(distributions) + distributions.count(b'"')
-        self._plain_bytes += len(orjson.dumps(header.get("conformal")))
+        self._plain_bytes += len(self._packed(header.get("conformal")))
         self.__dict__.update(self._parts_of(header))
         self.width = self.schema.width
         self.name, self.version = place.name, place.version
@@ -100,13 +100,20 @@ class ServedVersion:
         self.metrics = metrics
         self.batch_invariant = False  # until the workers have reported
 
+    def _packed(self, section: object) -> bytes:
+        """Returns a section of the header as JSON."""
+        try:
+            return orjson.dumps(section)
+        except orjson.JSONEncodeError as error:  # a whole number of more than 64 bits, say
+            raise CheckpointError(self._path, f"is inconsistent: {error}") from error
+
     def _parts_of(self, header: dict[str, Any]) -> dict[str, Any]:
         """Makes the parts of the version from its header."""
         try:
             config = architecture_from_dict(header["architecture"])
             schema = Schema.from_dict(header)
             conformal = conformal_of(header, schema)
-        except (AxonError, KeyError, TypeError) as error:
+        except (AxonError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise CheckpointError(self._path, f"is inconsistent: {error}") from error
         header.pop("conformal", None)
         encoder = RowEncoder(schema)

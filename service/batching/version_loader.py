@@ -19,7 +19,10 @@ from service.batching.store_snapshot import Place
 from service.batching.version_memory import VersionMemory
 from service.collector import LongLived, collector_paused
 from service.errors import NoWorker
+from service.logs import get_logger
 from service.metrics import ModelMetrics
+
+log = get_logger(__name__)
 
 LoadOnWorkers = Callable[[str], Awaitable[Loaded]]  # takes a key
 
@@ -192,6 +195,9 @@ class VersionLoader:
             raise
         except AxonError as error:
             return None, reason_of(error), may_pass(error)
+        except Exception as error:  # one damaged version must not keep the others of the store from being followed
+            log.error("version not read", model=str(file), exc_info=error)
+            return None, f"{type(error).__name__}: {error!s:.200}", False
         served.batch_invariant = loaded.batch_invariant
         return (served, "", False) if loaded.error is None else (None, loaded.error, loaded.may_pass)
 

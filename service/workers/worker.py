@@ -106,6 +106,8 @@ class PredictAPI(litserve.LitAPI):
                     load(key)
             except AxonError as error:
                 log.error("checkpoint not loaded", key=key, reason=str(error))
+            except Exception as error:  # a worker that ends here would be started again for ever
+                log.error("checkpoint not loaded", key=key, exc_info=error)
         self.tidy()
 
     def load(self, key: str) -> dict[str, Any]:

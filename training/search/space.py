@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from models.errors import ConfigError
+from models.finite_number import is_finite_number
 from training.config import TrainConfig
 
 _NEVER_VARY = {
@@ -206,7 +207,7 @@ def exact_label(value: Any) -> str:
 
 
 def _check_range(low: float, high: float, *, log: bool) -> None:
-    if not (_is_number(low) and _is_number(high) and math.isfinite(low) and math.isfinite(high) and low <= high):
+    if not (is_finite_number(low) and is_finite_number(high) and low <= high):
         raise ConfigError(f"a range goes from a lower to a higher finite number, got {low!r}..{high!r}.")
     if log and low <= 0:
         raise ConfigError(f"a logarithmic range begins above 0, got {low!r}..{high!r}.")

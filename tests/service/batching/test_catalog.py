@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
-from models.checkpoint import Checkpoint, read_header
+from models.checkpoint import METADATA_KEY, Checkpoint, _canonical, _digest, read_header
 from models.columns.schema import ClassTarget, NumericColumn, Schema
 from models.errors import (
     AxonError,
@@ -54,6 +55,15 @@ def checkpoint(seed: int = 0) -> Checkpoint:
     return Checkpoint(
         config=config, schema=SCHEMA, tensors=NumpyMLP(config, rng=np.random.default_rng(seed)).to_tensors()
     )
+
+
+def rewrite_header(path: Path, change: dict[str, Any]) -> None:
+    """Changes the header of a checkpoint, with a correct digest."""
+    tensors = safetensors.numpy.load(path.read_bytes())
+    header = read_header(path) | change
+    del header["digest"]
+    text = _canonical(header | {"digest": _digest(header, tensors)})
+    path.write_bytes(safetensors.numpy.save(tensors, metadata={METADATA_KEY: text}))
 
 
 class Workers:
@@ -462,6 +472,47 @@ def test_a_file_altered_behind_a_sound_header_is_a_problem_until_it_is_sound_aga
     refresh(catalog)
     assert catalog.get("a") is before
     assert catalog.problems == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": []},
+        {"architecture": None},
+        {"architecture": "mlp"},
+        {
+            "architecture": {
+                "kind": "sequence",
+                "in_features": 1,
+                "sequence": [{"kind": "activation", "activation": []}],
+            }
+        },
+        {"architecture": {"kind": "sequence", "in_features": 1, "sequence": [{"name": "a", "eps": 10**400}]}},
+        {"columns": 3},
+        {"conformal": {"rows": 2**70}},
+        {"distributions": [2**70]},
+    ],
+    ids=str,
+)
+def test_a_header_of_other_kinds_of_values_is_a_problem_of_its_version_alone(
+    store: Store, catalog: Catalog, change: dict[str, Any]
+) -> None:
+    rewrite_header(store.publish("a", checkpoint()).path, change)
+    store.publish("b", checkpoint())
+    refresh(catalog)
+    assert catalog.get("a") is None
+    assert version_of(catalog, "b") == 1
+    assert list(catalog.problems) == ["a@1"]
+    assert len(catalog.problems["a@1"]) < 1_000
+
+
+def test_a_metric_larger_than_any_float_is_left_out(store: Store, catalog: Catalog) -> None:
+    metrics = {"accuracy": 0.5, "huge": 10**400, "large": 2**70}
+    rewrite_header(store.publish("a", checkpoint()).path, {"metrics": {"test": metrics}})
+    refresh(catalog)
+    served = catalog.get("a")
+    assert served is not None
+    assert served.test_metrics == {"accuracy": 0.5, "large": float(2**70)}
 
 
 @pytest.mark.parametrize("how", ["emptied", "each model emptied", "gone", "a file"])
