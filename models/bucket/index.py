@@ -237,7 +237,7 @@ class SharedIndex:
             found = self._objects.get(listed.key, most)
         except BucketError as error:
             known = before.get(listed.key)
-            if known is not None and known.content is not None and known.fault is None:
+            if known is not None and known.content is not None:
                 return Record("", known.content, error.reason)
             return Record("", None, error.reason)
         if found is None:

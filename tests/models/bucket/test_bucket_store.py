@@ -458,15 +458,21 @@ def test_foreign_objects_are_passed_over(store, bucket):
         store.entry("n")
 
 
+def failing(reason):
+    """Returns a function that raises a `BucketError` with the reason."""
+
+    def fail(*_: object) -> None:
+        raise BucketError("file://", reason)
+
+    return fail
+
+
 def test_a_deleted_version_stays_deleted_if_its_deletion_was_cut_short(store, bucket, monkeypatch):
     for seed in range(3):
         store.publish("m", small_model(seed))
 
-    def die(*_: object) -> None:
-        raise BucketError("file://", "the connection broke off.")
-
     with monkeypatch.context() as patch:
-        patch.setattr(Objects, "put", die)
+        patch.setattr(Objects, "put", failing("the connection broke off."))
         with pytest.raises(BucketError):
             store.delete("m", 3)
     assert store.entry("m").versions == (1, 2)
@@ -475,6 +481,34 @@ def test_a_deleted_version_stays_deleted_if_its_deletion_was_cut_short(store, bu
     assert store.entry("m").versions == (1, 2, 4)
     with pytest.raises(CheckpointError, match="is not in the store"):
         store.version("m", 3).load()
+
+
+def test_a_document_that_cannot_be_read_keeps_its_last_known_state_at_every_reading(store, monkeypatch):
+    for seed in range(3):
+        store.publish("m", small_model(seed))
+    store.set_alias("m", "production", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Objects, "put", failing("the connection broke off."))
+        with pytest.raises(BucketError):
+            store.delete("m", 3)  # the aliases say that 3 is deleted; its note is not written
+    follower = open_store(store.address, follow_seconds=0.001)
+    follower.expire()
+    before = follower.entries()
+    assert before[0].versions == (1, 2)
+    store.set_alias("m", "staging", 2)
+    real = Objects.get
+    fail = failing("the bucket answers with status 503.")
+    monkeypatch.setattr(
+        Objects, "get", lambda self, key, most: fail() if key.endswith("aliases.json") else real(self, key, most)
+    )
+    for _ in range(3):
+        follower.expire()
+        [entry] = follower.entries()
+        assert "status 503" in entry.problem
+        assert (entry.versions, entry.aliases) == (before[0].versions, before[0].aliases)
+    monkeypatch.undo()
+    follower.expire()
+    assert set(follower.entry("m").aliases) == {"production", "staging"}
 
 
 def test_a_signed_version_is_read_and_any_other_is_refused_by_name(store, bucket, tmp_path):
