@@ -36,7 +36,9 @@ def neuron_diagram(
         )
     _check(config)
     heading = [] if title is None else ["---", f"title: {json.dumps(title)}", "---"]
-    return "\n".join([*heading, "flowchart LR", *_neurons(config), *_arrows(config, tensors)])
+    return "\n".join(
+        [*heading, "flowchart LR", *_neurons(config, is_stored=tensors is not None), *_arrows(config, tensors)]
+    )
 
 
 def _check(config: MLPConfig) -> None:
@@ -63,12 +65,21 @@ def _check(config: MLPConfig) -> None:
         )
 
 
-def _neurons(config: MLPConfig) -> Iterator[str]:
-    """Yields a subgraph of neurons for each layer, and the constant 1 that the layer's biases multiply."""
+def _output(config: MLPConfig) -> str:
+    return config.output if config.temperature == 1 else f"{config.output} of z / {config.temperature:.4g}"
+
+
+def _neurons(config: MLPConfig, *, is_stored: bool) -> Iterator[str]:
+    """Yields a subgraph of neurons for each layer, and the constant 1 that the layer's biases multiply.
+
+    Args:
+        config: architecture of the network.
+        is_stored: True for the network of a model, whose inputs are encoded cells, such as standardised numbers.
+    """
     last = len(config.layer_sizes) - 1
     for layer, size in enumerate(config.layer_sizes):
-        inner = f"output, {config.output}" if layer == last else f"hidden, {config.activation}"
-        role = inner if layer else "inputs"
+        inner = f"output, {_output(config)}" if layer == last else f"hidden, {config.activation}"
+        role = inner if layer else "inputs, as encoded" if is_stored else "inputs"
         yield f'    subgraph layer{layer}["{role}"]'
         yield from (f'        {_id(layer, i)}(("{_name(layer, i, last)}"))' for i in range(size))
         yield "    end"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from models.network.config import NetworkOutput
 
 BYTES_PER_NUMBER = 4  # a checkpoint holds float32
 
+_PARTS_OF_INPUTS = ("inputs.clip", "inputs.periodic", "inputs.embedding")
+_INPUT = "node_input"
 ANY_BATCH = -1  # the batch dimension of a shape that holds for every batch size
 
 
@@ -61,6 +63,7 @@ class Summary:
 
     Attributes:
         layers: one entry per layer.
+        in_features: number of features of an encoded row.
         output: function after the last layer: `softmax`, `linear` (none), `exponential`, `logistic`, `step`, `sigmoid`
             or `argmax`.
         title: name of the model, or None.
@@ -70,6 +73,7 @@ class Summary:
     """
 
     layers: tuple[LayerSummary, ...]
+    in_features: int
     output: NetworkOutput
     title: str | None = None
     members: int = 1
@@ -156,9 +160,11 @@ class Summary:
         if self.member_weights is not None:
             runs = ((weight, len(list(run))) for weight, run in itertools.groupby(self.member_weights))
             members.append(("Weights of members", ", ".join(f"{count} × {weight}" for weight, count in runs)))
+        temperature = [("Temperature", f"{self.temperature:.4g}")] if self.temperature != 1 else []
         totals = _aligned(
             [
                 ("Output", self.output),
+                *temperature,
                 *members,
                 ("Total params", f"{self.total_params:,}"),
                 ("Trainable params", f"{self.trainable_params:,}"),
@@ -181,20 +187,53 @@ class Summary:
         return [head, *(line for pair in zip(lines, shapes, strict=True) for line in pair)]
 
     def to_mermaid(self) -> str:
-        """Returns a Mermaid flowchart from input to output; no newline at the end."""
+        """Returns a Mermaid flowchart from input to output; no newline at the end.
+
+        The parts of an input stage are beside each other: each reads its own features of the row.
+        """
         # A JSON string is also a YAML string, so no model name can end the title early or add a line.
         title = [] if self.title is None else ["---", f"title: {json.dumps(self.title)}", "---"]
-        # With the prefix, no node's id can be one of Mermaid's keywords.
-        ids = ["node_input", *("node_" + layer.name.replace(".", "_") for layer in self.layers), "node_output"]
-        first, last = self.layers[0].input_shape, self.layers[-1].output_shape
+        ids = [_INPUT, *(_node(layer.name) for layer in self.layers), "node_output"]
+        last = self.layers[-1].output_shape
+        first = (self.layers[0].input_shape[0], self.in_features)
         labels = [
             f'(["input<br/>{_shape(first)}"])',
             *(f'["{_label(layer)}"]' for layer in self.layers),
             f'(["{self.output}<br/>{_shape(last)}"])',
         ]
         nodes = [f"    {node}{label}" for node, label in zip(ids, labels, strict=True)]
-        arrows = [f"    {a} --> {b}" for a, b in itertools.pairwise(ids)]
-        return "\n".join([*title, "flowchart TD", *nodes, *arrows])
+        stage = [layer for layer in self.layers if layer.name in _PARTS_OF_INPUTS]
+        first_of_all = self.layers[len(stage)]
+        pairs = [*_arrows_of_inputs(stage, first_of_all), *itertools.pairwise(ids[1 + len(stage) :])]
+        return "\n".join([*title, "flowchart TD", *nodes, *(f"    {a} --> {b}" for a, b in pairs)])
+
+
+def _arrows_of_inputs(stage: Sequence[LayerSummary], joined: LayerSummary) -> Iterator[tuple[str, str]]:
+    """Yields the arrows from the input to the first layer that reads the features of all parts of an input stage.
+
+    Args:
+        stage: parts of the input stage that read a part of the row: clip, periodic embedding and embedding.
+        joined: layer after these.
+    """
+    widths = {layer.name: layer.output_shape[1] for layer in stage}
+    clip, periodic, embedding = _PARTS_OF_INPUTS
+    numbers = _node(clip) if clip in widths else _INPUT
+    if clip in widths:
+        yield _INPUT, _node(clip)
+        yield _node(clip), _node(joined.name)
+    if periodic in widths:
+        yield numbers, _node(periodic)
+        yield _node(periodic), _node(joined.name)
+    if embedding in widths:
+        yield _INPUT, _node(embedding)
+        yield _node(embedding), _node(joined.name)
+    if sum(widths.values()) < joined.input_shape[1]:  # flags, or numbers without a clip
+        yield _INPUT, _node(joined.name)
+
+
+def _node(name: str) -> str:
+    """Returns the id of a layer's node. With the prefix, no id can be one of Mermaid's keywords."""
+    return "node_" + name.replace(".", "_")
 
 
 def summarize(config: Architecture, *, batch_size: int | None = None, title: str | None = None) -> Summary:
@@ -226,6 +265,7 @@ def summarize(config: Architecture, *, batch_size: int | None = None, title: str
     )
     return Summary(
         layers=layers,
+        in_features=config.in_features,
         output=config.output,
         title=title,
         members=config.members,

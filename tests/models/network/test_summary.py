@@ -11,6 +11,7 @@ from models.errors import ConfigError
 from models.network.config import MLPConfig
 from models.network.inputs import InputConfig
 from models.network.mlp import MLP
+from models.network.neuron_diagram import neuron_diagram
 from models.network.summary import summarize
 
 MNIST = MLPConfig(layer_sizes=(784, 512, 256, 10), dropout=0.1, normalization="batch")
@@ -181,6 +182,42 @@ def test_the_diagram_is_one_path_from_input_to_output_through_every_layer(config
     for node, layer in zip(path[1:-1], inner, strict=True):
         assert labels[node].startswith(layer.type)
         assert (f"{layer.parameter_count:,} params" in labels[node]) == (layer.parameter_count > 0)
+
+
+@pytest.mark.parametrize("clip", [None, 3.0])
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize("frequencies", [0, 4])
+@pytest.mark.parametrize(("flags", "indices"), [((), ()), ((2,), ()), ((2,), (3,)), ((), (2,))])
+def test_each_part_of_an_input_stage_reads_its_own_features_in_the_diagram(clip, scale, frequencies, flags, indices):
+    inputs = InputConfig(
+        numbers=(0, 1),
+        flags=flags,
+        indices=indices,
+        categories=(5,) * len(indices),
+        clip=clip,
+        frequencies=frequencies,
+        scale=scale,
+    )
+    config = MLPConfig(layer_sizes=(2 + len(flags) + len(indices), 3, 2), inputs=inputs)
+    text = summarize(config).to_mermaid()
+    assert f"input<br/>(-1, {config.in_features})" in text
+    joined = "node_inputs_scale" if scale else "node_layers_0"
+    numbers = "node_inputs_clip" if clip else "node_input"
+    wanted = {(numbers, joined)}
+    wanted |= {("node_input", "node_inputs_clip")} if clip else set()
+    wanted |= {("node_input", joined)} if flags else set()
+    wanted |= {(numbers, "node_inputs_periodic"), ("node_inputs_periodic", joined)} if frequencies else set()
+    wanted |= {("node_input", "node_inputs_embedding"), ("node_inputs_embedding", joined)} if indices else set()
+    wanted |= {("node_inputs_scale", "node_layers_0")} if scale else set()
+    wanted |= {("node_layers_0", "node_activations_0"), ("node_activations_0", "node_layers_1")}
+    assert set(re.findall(r"    (\w+) --> (\w+)", text)) == wanted | {("node_layers_1", "node_output")}
+
+
+def test_a_temperature_is_told():
+    config = MLPConfig(layer_sizes=(3, 2), temperature=1.25)
+    assert re.search(r"^Temperature +1\.25$", summarize(config).to_text(), re.MULTILINE)
+    assert "Temperature" not in summarize(MLPConfig(layer_sizes=(3, 2))).to_text()
+    assert '"output, softmax of z / 1.25"' in neuron_diagram(config)
 
 
 def test_no_title_can_break_out_of_the_diagrams_head():
