@@ -24,6 +24,7 @@ from training.search import search, search_table
 from training.search.space import Choices, FloatRange, SearchSpace
 from training.search.trials.folder import StudyFolder
 from training.search.trials.session import Listener
+from training.search.trials.tables import sentences
 from training.search.trials.trial import Outcome
 from training.sources import read_table
 
@@ -66,6 +67,17 @@ def test_a_search_never_ends_worse_than_the_defaults_and_says_what_won():
     assert told == [(i, i + 1, 8) for i in range(8)]
     assert json.loads(json.dumps(result.to_json(), allow_nan=False))["winner"]["number"] == result.winner.number
     assert figures(search("iris", trials=8, settings=QUICK, space=SPACE, pruner="none")) == figures(result)
+
+
+def test_the_defaults_are_named_only_where_the_space_has_them():
+    outside = SearchSpace(parameters={"hidden_sizes": Choices(values=((4,), (8, 8)))})
+    for space, called in ((SPACE, "0 (defaults)"), (outside, "0 (nearest to the defaults)")):
+        result = search("iris", trials=2, settings=QUICK, space=space, pruner="none")
+        assert result.called(result.trials[0]) == called
+        assert result.called(result.trials[1]) == "1"
+        assert ("lie outside the space" in " ".join(result.notes)) == (space is outside)
+        said = " ".join(sentences(result)).lower()
+        assert ("the defaults have" in said or "the defaults won" in said) == (space is SPACE)
 
 
 def test_more_is_better_where_the_metric_says_so():

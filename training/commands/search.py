@@ -68,8 +68,9 @@ _DEFAULTS: dict[str, Any] = {"trials": 50, "sampler": "tpe", "pruner": "median",
 _DESCRIPTION = """\
 Tries many settings on one table and publishes the model of the best.
 
-Each trial trains on the same rows and is judged on the same validation part; the first trains the defaults. The test
-part is used once, to evaluate the winner. A search keeps its record in a folder, and the same command goes on from it.
+Each trial trains on the same rows and is judged on the same validation part; the first trains the defaults, or what is
+nearest to them in the space. The test part is used once, to evaluate the winner. A search keeps its record in a folder,
+and the same command goes on from it.
 
 With --population no trials are made: K networks train side by side, each with a learning rate and dropout of its own,
 and every few epochs the worst go on as copies of the best, with these a little changed (Jaderberg et al. 2017).

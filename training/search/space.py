@@ -142,6 +142,11 @@ class SearchSpace:
         """Returns a configuration's values of the varying fields, each moved to the nearest value of the space."""
         return {name: parameter.nearest(getattr(config, name)) for name, parameter in self.parameters.items()}
 
+    def moved(self, config: TrainConfig) -> list[str]:
+        """Returns the varying fields of which the space does not have the configuration's value."""
+        nearest = self.nearest(config)
+        return [name for name, value in nearest.items() if exact_label(value) != exact_label(getattr(config, name))]
+
     def grid(self, points: int) -> Iterator[dict[str, Any]]:
         """Yields every combination of values; the last parameter changes fastest.
 

@@ -18,6 +18,8 @@ from training.search.trials.trial import Trial
 
 Ended = Literal["trials", "grid", "time", "asked"]
 
+DEFAULTS, NEAREST = "defaults", "nearest to the defaults"  # what the first trial trains
+
 _NEAR_SHARE = 0.01  # fraction of the winner's figure, used if no standard error is known
 
 
@@ -31,6 +33,7 @@ class SearchResult:
         space: search space.
         trials: all trials that ended, by number.
         winner: best of the finished trials.
+        first: words for the settings of the first trial, `defaults` or `nearest to the defaults`.
         checkpoint: checkpoint of the winner, with its metrics on the test part.
         importances: fraction of the metric's variance that each parameter explains, by name; None with too few trials.
         ended: reason for the end: all `trials` were trained, the `grid` had no more points, `time` was up, or the user
@@ -44,11 +47,16 @@ class SearchResult:
     space: SearchSpace
     trials: tuple[Trial, ...]
     winner: Trial
+    first: str
     checkpoint: Checkpoint
     importances: Mapping[str, float] | None
     ended: Ended
     seconds: float
     notes: tuple[str, ...]
+
+    def called(self, trial: Trial) -> str:
+        """Returns the number of a trial, with a word on the one of the defaults."""
+        return f"{trial.number} ({self.first})" if trial.is_default else f"{trial.number}"
 
     def ranking(self) -> list[Trial]:
         """Returns the finished trials, the best first."""

@@ -23,7 +23,7 @@ from training.search.default_spaces import default_space
 from training.search.ranking import aim_of, settings_for, trial_figure
 from training.search.space import SearchSpace, exact_label
 from training.search.trials.folder import CheckpointStore, MemoryCheckpoints, StudyFolder
-from training.search.trials.result import SearchResult
+from training.search.trials.result import DEFAULTS, NEAREST, SearchResult
 from training.search.trials.session import Listener, Session
 from training.search.trials.trial import Trial, run_trial
 from training.search.trials.worker import TrialSetup
@@ -123,7 +123,8 @@ def search_table(
 ) -> SearchResult:
     """Searches for the settings that fit a table best, by training and ranking trials.
 
-    The first trial trains the settings of `config`, so the winner is never worse than these. All trials train on the
+    The first trial trains the settings of `config`, so the winner is never worse than these; if the space does not have
+    these settings, the first trial trains the nearest of the space. All trials train on the
     same rows and are evaluated on the same rows. The test part is used only to evaluate the winner after the search.
 
     Args:
@@ -241,6 +242,7 @@ def search_result(
         space=record.space,
         trials=tuple(trials),
         winner=winner,
+        first=NEAREST if record.space.moved(setup.config) else DEFAULTS,
         checkpoint=checkpoint,
         importances=record.importances(),
         ended=session.ended,
@@ -307,8 +309,7 @@ def _digest(value: Any) -> str:
 
 def moved_defaults_notes(space: SearchSpace, config: TrainConfig, first: Mapping[str, Any]) -> list[str]:
     """Returns a sentence if the defaults lie outside the space and the first trial took other settings."""
-    moved = [name for name, value in first.items() if exact_label(value) != exact_label(getattr(config, name))]
-    if not moved:
+    if not (moved := space.moved(config)):
         return []
     shown = ", ".join(f"{name} {exact_label(getattr(config, name))} → {exact_label(first[name])}" for name in moved)
     return [f"The defaults lie outside the space, so the first trial took the nearest point in it: {shown}."]

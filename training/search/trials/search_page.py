@@ -71,7 +71,7 @@ def _ranking(result: SearchResult) -> str:
     names = list(result.space.parameters)
     rows = [
         (
-            f"{trial.number}{' (defaults)' if trial.is_default else ''}",
+            result.called(trial),
             figure(trial),
             *(plainly(label(trial.settings.get(name))) for name in names),
             "" if trial.parameters is None else f"{trial.parameters:,}",

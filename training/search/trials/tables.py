@@ -7,7 +7,7 @@ from rich.table import Table
 
 from training.live import duration
 from training.search.space import label
-from training.search.trials.result import SearchResult
+from training.search.trials.result import DEFAULTS, SearchResult
 from training.search.trials.trial import Trial
 
 _SHOWN = 10  # rows of the ranking
@@ -35,7 +35,7 @@ def ranking_table(result: SearchResult) -> Table:
     for place, trial in enumerate(result.ranking()[:_SHOWN], 1):
         table.add_row(
             str(place),
-            f"{trial.number}{' (defaults)' if trial.is_default else ''}",
+            result.called(trial),
             figure(trial),
             *(label(trial.settings.get(name)) for name in result.space.parameters),
             "" if trial.parameters is None else f"{trial.parameters:,}",
@@ -64,11 +64,12 @@ def sentences(result: SearchResult) -> list[str]:
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     lines = [f"{len(result.trials)} trials in {duration(result.seconds)}: {states}{_ENDED[result.ended]}."]
     winner = result.winner
-    if winner.is_default:
+    if winner.is_default and result.first == DEFAULTS:
         lines.append(f"The defaults won: {result.metric} {figure(winner)} on the validation part.")
     else:
         default = next((trial for trial in result.ranking() if trial.is_default), None)
-        beside = "" if default is None else f"; the defaults have {figure(default)}"
+        called = "" if default is None else "the defaults have" if result.first == DEFAULTS else "the first trial has"
+        beside = "" if default in (None, winner) else f"; {called} {figure(default)}"
         lines.append(f"Trial {winner.number} won: {result.metric} {figure(winner)} on the validation part{beside}.")
     if winner.is_cut:
         lines.append(
