@@ -17,6 +17,7 @@ from models.open_store import open_store
 from models.study_record import StudyRecord, publish_study
 from training.commands import options
 from training.commands.options import CommandLine
+from training.errors import PlotError
 from training.plotting.plot_file import check_plot_path, write_plot
 from training.progress import study_progress
 from training.report import print_table
@@ -73,7 +74,11 @@ def add(line: CommandLine) -> None:
         own.set_defaults(run=_run_one)
     every = names.add_parser(ALL, help="each of them", description="Runs each study.", allow_abbrev=False)
     every.add_argument(
-        "--folder", type=Path, default=Path(), metavar="FOLDER", help="where NAME.svg of each goes (default: here)"
+        "--folder",
+        type=Path,
+        default=Path(),
+        metavar="FOLDER",
+        help="where NAME.svg of each goes; made if it is not there (default: here)",
     )
     _add_shared(line, every)
     every.set_defaults(run=_run_all)
@@ -117,7 +122,15 @@ def _run_one(arguments: argparse.Namespace) -> None:
         raise SystemExit(EXIT_CLAIM_FAILED)
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise PlotError(f"the folder {str(folder)!r} cannot be made: {error.strerror}.") from error
+
+
 def _run_all(arguments: argparse.Namespace) -> None:
+    _make_folder(arguments.folder)
     paths = {name: arguments.folder / f"{name}.svg" for name in STUDIES}
     for path in paths.values():
         check_plot_path(path)

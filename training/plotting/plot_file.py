@@ -26,7 +26,7 @@ def check_plot_path(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise PlotError(f"a plot is written as {' or '.join(SUFFIXES)}, which {str(path)!r} does not end with.")
     if not path.parent.is_dir():
-        raise PlotError(f"the plot's folder {str(path.parent)!r} does not exist.")
+        raise PlotError(f"the plot's folder {str(path.parent)!r} does not exist: make it first.")
 
 
 def write_plot(draw: Callable[[Figure], None], path: Path, *, size: tuple[float, float] = _SIZE) -> None:

@@ -16,8 +16,9 @@ EXPLANATIONS: Mapping[str, str] = MappingProxyType(
             "all functions that one cut can compute: hidden layers are for the rest."
         ),
         "perceptron": (
-            "The learning time of the rule depends on the width of the gap between the classes, not on the number of "
-            "rows. XOR has no gap: the weights return to an earlier value, and what follows repeats for ever."
+            "The bound on the mistakes of the rule depends on the gap between the classes and on the length of the "
+            "longest row, not on the number of rows. XOR has no gap: the weights return to an earlier value, and what "
+            "follows repeats for ever."
         ),
         "xor": (
             "A perceptron cuts the plane in two by a line, and no line has (0, 1) and (1, 0) on one side and (0, 0) "
@@ -46,7 +47,8 @@ EXPLANATIONS: Mapping[str, str] = MappingProxyType(
         ),
         "linear": (
             "A product of matrices is a matrix. Without a nonlinear function between them, sixteen layers compute what "
-            "one computes, and Axon serves them as one. With ReLU between the layers none can be merged."
+            "one computes, and Axon serves them as one where that is cheaper. With ReLU between the layers none can be "
+            "merged."
         ),
         "approximation": (
             "A wide enough layer follows any continuous curve. Here it joins points of the curve by straight lines, so "
@@ -70,8 +72,8 @@ EXPLANATIONS: Mapping[str, str] = MappingProxyType(
         ),
         "initialisation": (
             "Each layer of width n multiplies the variance of a signal by about nσ², and ReLU halves it. After thirty "
-            "layers a factor of one half has become a billionth. Xavier's weights keep the variance with tanh, He's "
-            "with ReLU."
+            "layers a factor of one half has become a billionth. With ReLU, He's weights keep the variance. With tanh, "
+            "the variance of Xavier's weights falls only as one over the depth, and that of He's even less."
         ),
         "width-depth": (
             "Too few units in a layer lose what later layers would need, and more layers do not bring it back. From "

@@ -37,6 +37,7 @@ _CLAIMED: tuple[tuple[str, Nonlinearity, tuple[Fate, Fate]], ...] = (  # fates o
     ("small", "tanh", ("vanishes", "vanishes")),
     ("small", "relu", ("vanishes", "vanishes")),
     ("xavier", "tanh", ("keeps", "keeps")),
+    ("he", "tanh", ("keeps", "keeps")),
     ("xavier", "relu", ("vanishes", "vanishes")),
     ("he", "relu", ("keeps", "keeps")),
 )
@@ -82,8 +83,8 @@ class InitialisationResult(StudyResult):
     """The variances for every scheme and both nonlinearities."""
 
     claim: ClassVar[str] = (
-        "Through many layers only weights of the right variance keep signal and gradient alive: Xavier's for tanh, "
-        "He's for ReLU; zero and small ones let them vanish, large ones let gradients explode."
+        "Through many layers weights of the right variance keep signal and gradient alive: Xavier's or He's for tanh, "
+        "only He's for ReLU; zero and small ones let them vanish, large ones let gradients explode."
     )
     propagations: tuple[Propagation, ...]
 
@@ -100,9 +101,9 @@ class InitialisationResult(StudyResult):
 
     @property
     def verdict(self) -> str:
-        """The ratios of variance for the last five cases of the claim."""
+        """The ratios of variance for the last six cases of the claim."""
         parts = []
-        for scheme, activation, _ in _CLAIMED[-5:]:
+        for scheme, activation, _ in _CLAIMED[-6:]:
             seen = self.of(scheme, activation)
             parts.append(f"{scheme} with {activation} × {seen.forward[-1] / seen.forward[0]:.1e}")
         return f"Variance of the signal from the first layer to layer {len(seen.forward)}: {', '.join(parts)}"

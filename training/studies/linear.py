@@ -71,7 +71,8 @@ class LinearResult(StudyResult):
     """
 
     claim: ClassVar[str] = (
-        "However deep, a network without nonlinearity is one Linear, to rounding, and its checkpoint is served as one."
+        "However deep, a network without nonlinearity is one Linear, to rounding, and its checkpoint is served as one "
+        "where that is cheaper."
     )
     runs: tuple[DepthRun, ...]
     trained_layers: tuple[int, ...]

@@ -52,7 +52,7 @@ class WaveRun:
 
     Attributes:
         waves: number of waves k.
-        least_units: smallest number of units with which a ReLU layer can have an error below 1.
+        least_units: lower bound of the number of units with which a ReLU layer can have an error below 1.
         units: width of the constructed network with a greatest error of at most 0.1.
         constructed: root mean squared error of that network.
         trained: root mean squared error of the best network of that width after gradient descent.

@@ -112,7 +112,7 @@ def test_an_option_of_one_study_reaches_it(command):
     [
         (("study", "xor", "--plot", "plot.gif"), ".svg or .png"),
         (("study", "xor", "--plot", "nowhere/plot.svg"), "'nowhere'"),
-        (("study", "all", "--folder", "nowhere"), "'nowhere'"),
+        (("study", "all", "--folder", "nowhere/plots"), "'nowhere/plots' cannot be made"),
         (("study", "depth", "--bits", "40"), "from 2 to 16, got 40"),
         (("study", "approximation", "--widths", "4"), "two different numbers"),
         (("study", "xor", "--seed", "-1"), "--seed"),
