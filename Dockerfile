@@ -58,7 +58,8 @@ RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin 
     && mkdir /models && chown axon:axon /models
 ENV AXON_STORE=/models
 WORKDIR /models
-USER axon
+# By number: Kubernetes cannot tell from a name that this is not root.
+USER 10001:10001
 
 FROM runtime AS training
 COPY --from=build-training /opt/axon /opt/axon

@@ -58,5 +58,5 @@ class ShadowPace:
 
 
 def rest_after(seconds: float, *, is_busy: bool) -> float:
-    """Returns the time to rest after work of `seconds` seconds, in seconds; it is longer if requests had to wait."""
+    """Returns the time to rest after work of `seconds` seconds, in seconds, which is longer if requests had to wait."""
     return min((_BUSY_REST if is_busy else _REST) * seconds, _LONGEST_REST_SECONDS)

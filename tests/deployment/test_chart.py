@@ -253,6 +253,10 @@ def test_kserve_gets_the_values_of_pods(tmp_path: Path) -> None:
         ({"autoscaling": {"kind": "keda"}}, "autoscaling.prometheus is empty: KEDA needs the address"),
         ({"autoscaling": {"kind": "hpa"}}, "autoscaling needs the server's metrics in Prometheus"),
         (
+            {"autoscaling": {"kind": "hpa", "queueWaitSeconds": 0.5, "scrapedOtherwise": True}},
+            "autoscaling.queueWaitSeconds is 0.5, and the rule of deploy/prometheus/adapter.yml cuts waits at 0.2 s",
+        ),
+        (
             {"autoscaling": {"kind": "hpa", "scrapedOtherwise": True}, "resources": {"limits": {"cpu": "500m"}}},
             "resources.limits.cpu is 500m, and the pod has 2 processes",
         ),
@@ -285,6 +289,24 @@ def test_wrong_values_are_refused_with_a_sentence(values: dict[str, Any], senten
     assert done.returncode == 1
     assert not done.stdout
     assert sentence in done.stderr
+
+
+@needs_helm
+def test_a_fleet_is_scaled_by_all_workers_of_its_pods_and_not_by_missing_figures(tmp_path: Any) -> None:
+    values = {
+        "autoscaling": {"kind": "keda", "prometheus": "http://prometheus:9090", "scrapedOtherwise": True},
+        "settings": {"AXON_WORKERS": 2, "AXON_DEVICE": "cuda"},
+        "resources": {"limits": {"nvidia.com/gpu": 4}},
+    }
+    triggers = rendered_with(values, tmp_path)["ScaledObject"]["spec"]["triggers"]
+    of = {trigger["name"]: trigger["metadata"] for trigger in triggers}
+    assert of["worker-busy"]["threshold"] == "4.800"  # 0.6 of two workers on each of four GPUs
+    assert of["api-busy"]["threshold"] == "0.600"
+    assert [of[name].get("ignoreNullValues") for name in ("worker-busy", "api-busy", "queue-wait")] == [
+        "false",
+        "false",
+        None,
+    ]
 
 
 @needs_helm

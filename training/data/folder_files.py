@@ -1,4 +1,4 @@
-"""The files of a folder, or of a pattern of names, that are one table: all of them, each once, or a refusal.
+"""The files of a folder, or of a pattern of names, that are one table: each file once, or a refusal.
 
 Names that begin with `_` or a dot are passed over, as Spark, Dask and Arrow do: they mark unfinished files and lists.
 """
@@ -56,7 +56,7 @@ def files_matching(pattern: str) -> tuple[Path, list[Path]]:
 
 
 def is_hidden(name: str) -> bool:
-    """Returns True for a name that is passed over: `KEY=VALUE`, a folder of a partition, is not one of them."""
+    """Returns True for a name that is passed over, which `KEY=VALUE`, the folder of a partition, is not."""
     return name.startswith(("_", ".")) and "=" not in name
 
 

@@ -1,4 +1,4 @@
-"""Weights of categories that no row of a member shows: such a member answers them as it answers an unknown category.
+"""Weights of categories that no row of a member shows: the member answers as for an unknown category.
 
 A member by folds does not see the rows of its fold, so it may never see a category that others learn. Its random
 initial weights of that category would stay as they are, since no gradient reaches them, and would add noise to its

@@ -43,6 +43,9 @@
 {{- if and (eq $values.autoscaling.kind "keda") (not $values.autoscaling.prometheus) }}
 {{- fail "autoscaling.prometheus is empty: KEDA needs the address of Prometheus, such as http://prometheus-operated.monitoring:9090." }}
 {{- end }}
+{{- if and (eq $values.autoscaling.kind "hpa") (ne (float64 $values.autoscaling.queueWaitSeconds) 0.1) }}
+{{- fail (printf "autoscaling.queueWaitSeconds is %v, and the rule of deploy/prometheus/adapter.yml cuts waits at 0.2 s, twice the default: with another value the wait adds no pod, or too many. Leave it at 0.1, or set autoscaling.kind to keda." $values.autoscaling.queueWaitSeconds) }}
+{{- end }}
 {{- if and (ne $values.autoscaling.kind "none") (not $values.monitoring.serviceMonitor.enabled) (not $values.autoscaling.scrapedOtherwise) }}
 {{- fail "autoscaling needs the server's metrics in Prometheus: set monitoring.serviceMonitor.enabled, or autoscaling.scrapedOtherwise if Prometheus finds the pods in another way and adds the labels namespace and service." }}
 {{- end }}

@@ -122,6 +122,8 @@ lifecycle:
 {{- end }}
 securityContext:
   runAsNonRoot: true
+  runAsUser: 10001 # a runtime of KServe has no security context of a pod
+  runAsGroup: 10001
   readOnlyRootFilesystem: true
   allowPrivilegeEscalation: false
   capabilities: {drop: [ALL]}
@@ -190,5 +192,9 @@ namespace="{{ .Release.Namespace }}",service="{{ include "axon.name" . }}"
 {{- define "axon.busyProcesses" -}}
 {{- $scope := index . 0 }}
 {{- $processes := index $scope.Values.settings (index . 1) | default 1 }}
+{{- if eq (index . 1) "AXON_WORKERS" }}
+{{- /* A server has so many workers for each of its GPUs. */ -}}
+{{- $processes = mul $processes (max 1 (index ($scope.Values.resources.limits | default dict) "nvidia.com/gpu" | default 1 | int64)) }}
+{{- end }}
 {{- printf "%.3f" (mulf $scope.Values.autoscaling.busyShare $processes) }}
 {{- end }}
