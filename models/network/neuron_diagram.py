@@ -66,7 +66,7 @@ def _check(config: MLPConfig) -> None:
 
 
 def _output(config: MLPConfig) -> str:
-    return config.output if config.temperature == 1 else f"{config.output} of z / {config.temperature:.4g}"
+    return config.output if config.temperature == 1 else f"{config.output} of z / {config.temperature:.3g}"
 
 
 def _neurons(config: MLPConfig, *, is_stored: bool) -> Iterator[str]:

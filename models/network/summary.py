@@ -160,7 +160,7 @@ class Summary:
         if self.member_weights is not None:
             runs = ((weight, len(list(run))) for weight, run in itertools.groupby(self.member_weights))
             members.append(("Weights of members", ", ".join(f"{count} × {weight}" for weight, count in runs)))
-        temperature = [("Temperature", f"{self.temperature:.4g}")] if self.temperature != 1 else []
+        temperature = [("Temperature", f"{self.temperature:.3g}")] if self.temperature != 1 else []
         totals = _aligned(
             [
                 ("Output", self.output),
