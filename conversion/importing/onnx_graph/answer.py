@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,7 @@ from conversion.importing.onnx_graph.contents import (
     RowValue,
 )
 from conversion.importing.onnx_graph.graph import GraphWalk
-from conversion.importing.onnx_graph.heads import two_classes
+from conversion.importing.onnx_graph.heads import is_same_decision, two_classes
 from conversion.importing.onnx_graph.node import Node
 from conversion.importing.onnx_graph.original import Form
 from models.columns.labels import Label
@@ -70,13 +70,14 @@ def answer_of(
     values = {name: _content(walk, name) for name in outputs}
     found = {name: content for name, content in values.items() if isinstance(content, Probabilities | Mapped)}
     chosen = {name: content for name, content in values.items() if isinstance(content, Chosen)}
-    told = next((content.labels for content in (*found.values(), *chosen.values()) if content.labels), None)
     heads = {name: content for name, content in found.items() if _is_probabilities(content)}
     if task == "regression" and (found or chosen):
         raise ImportRefused(f"the outputs {_listed(values)} are those of a classifier, so --task regression is wrong.")
     rest = [name for name in values if name not in found and name not in chosen]
     if len(heads) > 1 or (not found and not chosen and len(rest) > 1) or ((found or chosen) and rest):
         raise ImportRefused(f"the graph has the outputs {_listed(values)}: say which one Axon shall answer (--output).")
+    _check_one_decision({**heads, **found, **chosen})
+    told = _labels_of(found, chosen, are_given=labels is not None)
     if heads:
         name, content = next(iter(heads.items()))
         return _probable(content, name, told, tuple(values))
@@ -89,6 +90,65 @@ def answer_of(
     return _plain(walk, values[name], name, task=task, labels=labels, several=several)
 
 
+def _check_one_decision(answers: Mapping[str, Probabilities | Mapped | Chosen]) -> None:
+    """Refuses outputs of several heads: one is compared and answered, so the others would be lost.
+
+    Raises:
+        ImportRefused: Two outputs do not always prefer the same class.
+    """
+    if len(answers) < 2:
+        return
+    (first, head), *others = answers.items()
+    for name, content in others:
+        if not is_same_decision(_scores(head), _scores(content)):
+            raise ImportRefused(
+                f"the outputs {first!r} and {name!r} come from different scores of classes, and Axon answers one: say "
+                "which one (--output)."
+            )
+
+
+def _scores(content: Probabilities | Mapped | Chosen) -> Hidden | Probabilities:
+    match content:
+        case Probabilities():
+            return content
+        case Mapped():
+            return content.values
+        case Chosen():
+            return content.scores
+
+
+def _labels_of(
+    found: Mapping[str, Probabilities | Mapped], chosen: Mapping[str, Chosen], *, are_given: bool
+) -> tuple[Label, ...] | None:
+    """Returns the labels that the outputs show; those that a node only knows, if no output shows labels.
+
+    Args:
+        found: outputs of probabilities or of scores.
+        chosen: outputs of a chosen class.
+        are_given: True if the user gives the labels, so that those of the graph do not count.
+
+    Raises:
+        ImportRefused: Two outputs name the classes differently.
+    """
+    naming: dict[str, Chosen | Mapped] = {name: one for name, one in found.items() if isinstance(one, Mapped)}
+    naming = {**chosen, **naming}
+    shown = {name: content.labels for name, content in naming.items() if content.labels}
+    if len(set(shown.values())) > 1 and not are_given:
+        (first, labels), (second, others) = _two_of(shown)
+        raise ImportRefused(
+            f"the output {first!r} names the classes {', '.join(map(str, labels[:5]))}, and the output {second!r} "
+            f"{', '.join(map(str, others[:5]))}: say which one Axon shall answer (--output)."
+        )
+    known = (content.labels for content in found.values() if content.labels)
+    return next(iter(shown.values()), None) or next(known, None)
+
+
+def _two_of(shown: Mapping[str, tuple[Label, ...]]) -> tuple[tuple[str, tuple[Label, ...]], ...]:
+    """Returns the first two outputs with different labels."""
+    first = next(iter(shown.items()))
+    return first, next(other for other in shown.items() if other[1] != first[1])
+
+
 def _content(walk: GraphWalk, name: str) -> Content:
     value = walk.value(name)
     if not isinstance(value, RowValue):
@@ -98,7 +158,7 @@ def _content(walk: GraphWalk, name: str) -> Content:
     return value.content if pair is None else pair
 
 
-def _listed(values: dict[str, Content]) -> str:
+def _listed(values: Mapping[str, Content]) -> str:
     return ", ".join(repr(name) for name in values)
 
 

@@ -14,6 +14,7 @@ from conversion.importing.onnx_graph.contents import (
     Chosen,
     Content,
     Elementwise,
+    Float64Array,
     Hidden,
     Mapped,
     Probabilities,
@@ -24,6 +25,9 @@ from conversion.importing.onnx_graph.handler import Handler
 from conversion.importing.onnx_graph.layout import axis_of, row_input
 from conversion.importing.onnx_graph.node import Node
 from models.columns.labels import Label
+
+_ROUNDING = 1e-12  # relative difference of two weights that are one
+_MOST_CELLS = 1 << 24  # numbers of two heads that are compared: 128 MB
 
 
 def scores_of(chain: Chain, value: RowValue, node: Node) -> Hidden | Probabilities:
@@ -49,6 +53,41 @@ def two_classes(chain: Chain, content: Content, node: Node) -> Probabilities | N
     if not (np.array_equal(first.dense(), opposite.dense()) and np.array_equal(first.shift, opposite.shift)):
         return None
     return Probabilities("sigmoid", second, 2, str(node))
+
+
+def is_same_decision(one: Hidden | Probabilities, other: Hidden | Probabilities) -> bool:
+    """Returns True if two heads prefer the same class in every row.
+
+    Scores that differ by a positive factor, or by the same number for all classes, prefer the same class.
+
+    Args:
+        one: scores or probabilities of classes.
+        other: scores or probabilities of classes.
+    """
+    first, second = (head.logits if isinstance(head, Probabilities) else head for head in (one, other))
+    is_one_kind = isinstance(one, Probabilities) == isinstance(other, Probabilities) and one.width == other.width
+    if first is second and is_one_kind:
+        return True
+    if first.base is not second.base or one.width != other.width or _cells(first) + _cells(second) > _MOST_CELLS:
+        return False
+    left, right = _preferences(one), _preferences(other)
+    bound = _ROUNDING * np.maximum(np.abs(left), np.abs(right)).max(axis=0)
+    return bool((np.abs(left - right) <= bound).all())
+
+
+def _cells(scores: Hidden) -> int:
+    return scores.width * scores.base.width
+
+
+def _preferences(head: Hidden | Probabilities) -> Float64Array:
+    """Returns weights and shifts of the scores without what all classes share, in one unit: (classes, units + 1)."""
+    scores = head.logits if isinstance(head, Probabilities) else head
+    table = np.column_stack([scores.dense(), scores.shift])
+    if scores.width == 1:  # the logit of the second class
+        table = np.vstack([-table, table])
+    table = table - table.mean(axis=0)
+    size = float(np.abs(table).max(initial=0.0))
+    return np.asarray(table / size if size else table, dtype=np.float64)
 
 
 def _softmax(chain: Chain, node: Node, inputs: Sequence[Value | None]) -> Value:

@@ -1,0 +1,169 @@
+"""Outputs of ONNX graphs: which of several counts, and which labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from conversion.importing.agreement import agreed
+from conversion.importing.imported_model import ImportRefused
+from conversion.importing.onnx_model import OnnxModel, read_onnx
+from models.answering import Answerer
+
+_ML = ("LinearClassifier", "LabelEncoder", "OneHotEncoder", "ZipMap")
+_KINDS = {
+    "label": TensorProto.INT64,
+    "name": TensorProto.STRING,
+    "color": TensorProto.INT64,
+    "shape": TensorProto.INT64,
+}
+
+
+def graph_of(
+    nodes: Sequence[tuple[Any, ...]],
+    outputs: str,
+    constants: dict[str, Any] | None = None,
+    inputs: dict[str, int] | None = None,
+) -> onnx.ModelProto:
+    """Returns a graph of nodes: operator, inputs, outputs, and attributes if there are some."""
+    made = []
+    for op, taken, given, *attributes in nodes:
+        domain = "ai.onnx.ml" if op in _ML else ""
+        own = attributes[0] if attributes else {}
+        made.append(helper.make_node(op, taken.split(), given.split(), domain=domain, name=f"the_{given}", **own))
+    tensors = []
+    for name, value in (constants or {}).items():
+        array = np.asarray(value)
+        tensors.append(numpy_helper.from_array(array.astype(np.float32) if array.dtype == float else array, name))
+    columns = inputs or {"x": TensorProto.FLOAT}
+    graph = helper.make_graph(
+        made,
+        "test",
+        [helper.make_tensor_value_info(name, kind, [None, 4 if name == "x" else 1]) for name, kind in columns.items()],
+        [
+            helper.make_tensor_value_info(
+                name, _KINDS.get(name, TensorProto.FLOAT), [None] if name in _KINDS and not inputs else [None, None]
+            )
+            for name in outputs.split()
+        ],
+        tensors,
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 2)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def numbers(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def run(model: onnx.ModelProto, output: str, x: Any) -> Any:
+    """Returns ONNX Runtime's answers to a matrix of numbers."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run([output], {"x": x})[0])
+
+
+def assert_same_labels(model: onnx.ModelProto, read: OnnxModel, output: str) -> None:
+    """Compares the labels of Axon's network with those that ONNX Runtime gives."""
+    x = numbers(500, 4, seed=9).astype(np.float32)
+    checkpoint = agreed(read.imported, read.sample(), name="test").checkpoint
+    places = np.asarray(Answerer(checkpoint).answers(x.tolist())).argmax(axis=1)
+    labels = checkpoint.schema.target.labels  # type: ignore[union-attr]
+    assert [labels[place] for place in places] == run(model, output, x).ravel().tolist()
+
+
+BODY = [("MatMul", "x w", "a"), ("Relu", "a", "h"), ("MatMul", "h v", "logits")]
+WEIGHTS = {"w": numbers(4, 5), "v": numbers(5, 3, seed=1)}
+ARGMAX = {"axis": 1, "keepdims": 0}
+
+
+def test_two_heads_that_each_choose_a_class_need_a_choice() -> None:
+    model = graph_of(
+        [
+            *BODY,
+            ("MatMul", "h u", "other"),
+            ("ArgMax", "logits", "color", ARGMAX),
+            ("ArgMax", "other", "shape", ARGMAX),
+        ],
+        "color shape",
+        {**WEIGHTS, "u": numbers(5, 4, seed=2)},
+    )
+    with pytest.raises(
+        ImportRefused, match=r"'color' and 'shape' come from different scores .* which one \(--output\)"
+    ):
+        read_onnx(model)
+    for output in ("color", "shape"):
+        assert_same_labels(model, read_onnx(model, output=output), output)
+
+
+OTHER_CHOICES: dict[str, tuple[list[tuple[Any, ...]], dict[str, Any]]] = {
+    "shifted": ([("Add", "logits c", "moved"), ("ArgMax", "moved", "label", ARGMAX)], {"c": np.array([0.0, 1.0, 2.0])}),
+    "weighted": (
+        [("Mul", "logits c", "moved"), ("ArgMax", "moved", "label", ARGMAX)],
+        {"c": np.array([1.0, 1.0, 2.0])},
+    ),
+    "turned": ([("Neg", "logits", "moved"), ("ArgMax", "moved", "label", ARGMAX)], {}),
+    "of another head": (
+        [("MatMul", "h u", "moved"), ("ArgMax", "moved", "label", ARGMAX)],
+        {"u": numbers(5, 3, seed=2)},
+    ),
+    "of an inner layer": ([("ArgMax", "h", "label", ARGMAX)], {}),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_CHOICES)
+def test_a_class_that_is_not_the_most_probable_one_needs_a_choice(name: str) -> None:
+    nodes, constants = OTHER_CHOICES[name]
+    model = graph_of([*BODY, ("Softmax", "logits", "p"), *nodes], "p label", {**WEIGHTS, **constants})
+    with pytest.raises(ImportRefused, match=r"'p' and 'label' come from different scores .* which one \(--output\)"):
+        read_onnx(model)
+    assert_same_labels(model, read_onnx(model, output="label"), "label")
+
+
+SAME_CHOICES: dict[str, tuple[list[tuple[Any, ...]], dict[str, Any]]] = {
+    "logits": ([("ArgMax", "logits", "label", ARGMAX)], {}),
+    "probabilities": ([("ArgMax", "p", "label", ARGMAX)], {}),
+    "a temperature": ([("Div", "logits c", "moved"), ("ArgMax", "moved", "label", ARGMAX)], {"c": np.array(1.7)}),
+    "one shift": ([("Add", "logits c", "moved"), ("ArgMax", "moved", "label", ARGMAX)], {"c": np.array(0.3)}),
+}
+
+
+@pytest.mark.parametrize("name", SAME_CHOICES)
+def test_the_most_probable_class_may_be_an_output_of_its_own(name: str) -> None:
+    nodes, constants = SAME_CHOICES[name]
+    model = graph_of([*BODY, ("Softmax", "logits", "p"), *nodes], "label p", {**WEIGHTS, **constants})
+    assert_same_labels(model, read_onnx(model), "label")
+
+
+CLASSIFIER = {
+    "coefficients": numbers(4).tolist(),
+    "intercepts": [0.1],
+    "classlabels_ints": [0, 1],
+    "post_transform": "LOGISTIC",
+}
+RENAMED = ("LabelEncoder", "label", "name", {"keys_int64s": [0, 1], "values_strings": ["ham", "spam"]})
+
+
+@pytest.mark.parametrize("outputs", ["name p", "p name"])
+def test_the_labels_are_those_of_the_output_that_names_classes(outputs: str) -> None:
+    model = graph_of([("LinearClassifier", "x", "label p", CLASSIFIER), RENAMED], outputs)
+    read = read_onnx(model)
+    assert read.imported.schema.target.labels == ("ham", "spam")  # type: ignore[union-attr]
+    checkpoint = agreed(read.imported, read.sample(), name="test").checkpoint
+    x = numbers(500, 4, seed=9).astype(np.float32)
+    places = np.asarray(Answerer(checkpoint).answers(x.tolist())).argmax(axis=1)
+    assert [("ham", "spam")[place] for place in places] == run(model, "name", x).ravel().tolist()
+
+
+def test_outputs_with_different_labels_need_a_choice() -> None:
+    model = graph_of([("LinearClassifier", "x", "label p", CLASSIFIER), RENAMED], "label name p")
+    with pytest.raises(ImportRefused, match=r"'label' names the classes 0, 1, and the output 'name' ham, spam"):
+        read_onnx(model)
+    for output, labels in (("label", (0, 1)), ("name", ("ham", "spam")), ("p", (0, 1))):
+        assert read_onnx(model, output=output).imported.schema.target.labels == labels  # type: ignore[union-attr]
+    assert read_onnx(model, labels=["no", "yes"]).imported.schema.target.labels == ("no", "yes")  # type: ignore[union-attr]
