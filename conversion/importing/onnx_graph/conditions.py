@@ -66,8 +66,11 @@ def where_mask(chain: Chain, node: Node, mask: Mask, yes: Value | None, no: Valu
         conditions = mask.conditions * (content.width // mask.width)
         return RowValue(filled(chain, content, fills, conditions, node), no.dims)
     marks = yes.ravel()
-    if isinstance(content, Chosen) or (marks.dtype.kind == "f" and np.isnan(marks.astype(np.float64)).all()):
-        _refuse_cells(chain, mask)  # rows that the graph answers with NaN, or a label of their own
+    if isinstance(content, Chosen):
+        _refuse_cells(chain, mask, node)  # rows that the graph answers with a label of their own
+        return RowValue(content.marked([*content.marks, *marks.tolist()], node), no.dims)
+    if marks.dtype.kind == "f" and np.isnan(marks.astype(np.float64)).all():
+        _refuse_cells(chain, mask, node)
         return no
     raise node.refused("chooses between two values by a condition on cells")
 
@@ -101,10 +104,20 @@ def filled(
     return Features(tuple(items), content.truncated)
 
 
-def _refuse_cells(chain: Chain, mask: Mask) -> None:
+def _refuse_cells(chain: Chain, mask: Mask, node: Node) -> None:
+    """Records that rows with certain cells have no answer.
+
+    Raises:
+        ImportRefused: One of the cells is a known category, which Axon cannot refuse.
+    """
     for conditions in mask.conditions:
         for condition in conditions:
             raw = RawFeature(column=condition.column)
+            if condition.kind == "category":
+                raise node.refused(
+                    f"has a rule of its own for the category {condition.category!r} of column {condition.column!r}; "
+                    "Axon answers all known categories by the network: leave the rule to the program that asks"
+                )
             if condition.kind == "gap":
                 chain.table.refuse_gaps(raw)
             elif condition.kind == "unknown":

@@ -7,7 +7,7 @@ of one row in row-major order.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conversion.importing.affine_features import AffineFeature, Feature
+from conversion.importing.onnx_graph.node import Node
 from conversion.importing.onnx_graph.scalar_function import ScalarFunction
 from models.columns.labels import Label
 from models.network.sequence import SequenceLayer
@@ -268,12 +269,32 @@ class Chosen:
         scores: scores or probabilities of the classes.
         tensor: name of the tensor with the scores.
         labels: labels of the classes; None for their numbers.
+        marks: answers to the rows that the graph refuses, which are no classes.
     """
 
     scores: Hidden | Probabilities
     tensor: str
     labels: tuple[Label, ...] | None = None
+    marks: tuple[Label, ...] = ()
     width: int = 1
+
+    def marked(self, marks: Sequence[Label], node: Node) -> Chosen:
+        """Returns the class with other answers to refused rows.
+
+        Args:
+            marks: answers to refused rows.
+            node: node of the operator.
+
+        Raises:
+            ImportRefused: One of the answers is a class, so the rows are not refused, but answered by a rule.
+        """
+        for mark in marks:
+            if mark in (self.labels or range(self.scores.width)):
+                raise node.refused(
+                    f"answers the class {mark!r} by a condition on cells; Axon answers by the network alone: leave the "
+                    "rule to the program that asks"
+                )
+        return replace(self, marks=tuple(marks))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

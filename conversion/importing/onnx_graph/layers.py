@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -281,9 +282,9 @@ def _cast_labels(node: Node, chosen: Chosen, to: int) -> Chosen:
     labels = chosen.labels or ()
     try:
         if to in _WHOLE:
-            return Chosen(chosen.scores, chosen.tensor, tuple(int(label) for label in labels))
+            return replace(chosen, labels=tuple(int(label) for label in labels))
         if to in _FLOATS:
-            return Chosen(chosen.scores, chosen.tensor, tuple(float(label) for label in labels))
+            return replace(chosen, labels=tuple(float(label) for label in labels))
     except ValueError:
         raise node.refused("changes labels that are texts to numbers") from None
     return chosen

@@ -206,7 +206,9 @@ def _looked_up(node: Node, table: np.ndarray[tuple[int, ...], np.dtype[np.generi
         classes = content.scores.width
         if len(flat) < classes or (table.ndim > 1 and max(table.shape) != table.size):
             raise node.refused(f"has {len(flat)} labels for {classes} classes")
-        return replace(places, content=replace(content, labels=tuple(flat[:classes].tolist())))
+        labels = flat.tolist()
+        marks = [labels[int(mark)] for mark in content.marks if -len(labels) <= int(mark) < len(labels)]
+        return replace(places, content=replace(content, labels=tuple(labels[:classes])).marked(marks, node))
     if isinstance(content, Codes) and table.ndim == 1 and table.dtype.kind in "fiu":
         length = len(flat)
         codes = [*content.numbers.values(), *([] if content.default is None else [content.default])]

@@ -212,7 +212,10 @@ def _renamed(node: Node, chosen: Chosen) -> Chosen:
     own = chosen.labels or tuple(range(chosen.scores.width))
     if any(label not in by_key for label in own):
         raise node.refused("has no name for some class")
-    return Chosen(chosen.scores, chosen.tensor, tuple(by_key[label] for label in own))
+    # The operator's defaults for a label without a name.
+    otherwise = node.get("default_string", "_Unused") if isinstance(names[0], str) else node.get("default_int64", -1)
+    renamed = Chosen(chosen.scores, chosen.tensor, tuple(by_key[label] for label in own))
+    return renamed.marked([by_key.get(mark, otherwise) for mark in chosen.marks], node)
 
 
 def _linear_regressor(chain: Chain, node: Node, inputs: Sequence[Value | None]) -> Value:

@@ -1,4 +1,4 @@
-"""Outputs of ONNX graphs: which of several counts, and which labels."""
+"""Outputs of ONNX graphs: which of several counts, which labels, and rules beside the network."""
 
 from __future__ import annotations
 
@@ -167,3 +167,50 @@ def test_outputs_with_different_labels_need_a_choice() -> None:
     for output, labels in (("label", (0, 1)), ("name", ("ham", "spam")), ("p", (0, 1))):
         assert read_onnx(model, output=output).imported.schema.target.labels == labels  # type: ignore[union-attr]
     assert read_onnx(model, labels=["no", "yes"]).imported.schema.target.labels == ("no", "yes")  # type: ignore[union-attr]
+
+
+CITY = {"keys_strings": ["Rome", "Oslo"], "values_int64s": [0, 1], "default_int64": 2}
+TOWN = [
+    ("LabelEncoder", "city", "code", CITY),
+    ("Equal", "code asked", "mask"),
+    ("OneHotEncoder", "city", "flags", {"cats_strings": ["Rome", "Oslo"], "zeros": 1}),
+    ("Reshape", "flags flat", "units"),
+    ("MatMul", "units v", "scores"),
+    ("ArgMax", "scores", "best", {"axis": 1, "keepdims": 1}),
+]
+
+
+def towns(nodes: Sequence[tuple[Any, ...]], asked: int, mark: int, **constants: Any) -> onnx.ModelProto:
+    given = {"asked": np.array([asked]), "mark": np.array(mark), "flat": np.array([-1, 2]), "v": numbers(2, 3)}
+    return graph_of([*TOWN, *nodes], "label", {**given, **constants}, {"city": TensorProto.STRING})
+
+
+def test_a_rule_for_a_known_category_is_refused() -> None:
+    chosen = [("Where", "mask mark best", "label")]
+    with pytest.raises(ImportRefused, match=r"'the_label' has a rule of its own for the category 'Rome' of .*'city'"):
+        read_onnx(towns(chosen, asked=0, mark=1))
+    scores = [("Where", "mask nothing scores", "left"), ("ArgMax", "left", "label", {"axis": 1, "keepdims": 1})]
+    with pytest.raises(ImportRefused, match=r"'the_left' has a rule of its own for the category 'Rome' of .*'city'"):
+        read_onnx(towns(scores, asked=0, mark=1, nothing=np.array(np.nan)))
+
+
+@pytest.mark.parametrize(
+    ("mark", "after", "shown"),
+    [
+        (1, [("Identity", "named", "label")], "1"),
+        (-1, [("Gather", "table named", "label")], "30"),
+        (3, [("LabelEncoder", "named", "label", {"keys_int64s": [0, 1, 2, 3], "values_int64s": [5, 6, 7, 5]})], "5"),
+        (9, [("LabelEncoder", "named", "label", {"keys_int64s": [0, 1, 2], "values_int64s": [5, -1, 7]})], "-1"),
+    ],
+)
+def test_a_class_for_unknown_categories_is_refused(mark: int, after: list[Any], shown: str) -> None:
+    model = towns([("Where", "mask mark best", "named"), *after], asked=2, mark=mark, table=np.array([10, 20, 30]))
+    with pytest.raises(ImportRefused, match=f"answers the class {shown} by a condition on cells"):
+        read_onnx(model)
+
+
+def test_a_mark_that_is_no_class_refuses_unknown_categories() -> None:
+    read = read_onnx(towns([("Where", "mask mark best", "label")], asked=2, mark=9))
+    (column,) = read.imported.schema.columns
+    assert column.unknown == "refuse"  # type: ignore[union-attr]
+    agreed(read.imported, read.sample(), name="test")
