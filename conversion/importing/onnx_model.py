@@ -26,7 +26,9 @@ from conversion.importing.onnx_graph.chain import Chain
 from conversion.importing.onnx_graph.contents import Base, Hidden
 from conversion.importing.onnx_graph.graph import GraphInput, GraphWalk
 from conversion.importing.onnx_graph.graph_file import read_model
+from conversion.importing.onnx_graph.node import Node
 from conversion.importing.onnx_graph.original import Original, reduced
+from conversion.importing.output_range import bounds_of_shares
 from conversion.importing.sample_rows import drawn_rows
 from models.columns.column import NumericColumn
 from models.columns.labels import Label, checked_labels
@@ -118,6 +120,7 @@ def read_onnx(
     named = _target_names(target, properties)
     answer = answer_of(walk, _outputs(model, output), task=task, labels=given_labels, several=len(named) > 1)
     layers, tensors, root = _layers(walk.chain, answer.last)
+    _check_logits(walk, answer, layers, tensors)
     composed = _composed(table, root.features or ())
     layers, tensors = _with_columns(layers, tensors, composed)
     original = Original(
@@ -222,6 +225,25 @@ def _layers(chain: Chain, last: Hidden) -> tuple[list[SequenceLayer], dict[str, 
             for part, tensor in one.tensors.get(layer.name, {}).items():
                 tensors[f"{name}.{part}"] = np.asarray(tensor, dtype=np.float64)
     return layers, tensors, base
+
+
+def _check_logits(
+    walk: GraphWalk, answer: Answer, layers: Sequence[SequenceLayer], tensors: Mapping[str, Float64Array]
+) -> None:
+    """Refuses probabilities in place of logits, of which the network would compute probabilities once more.
+
+    Raises:
+        ImportRefused: The values are to be logits, and never leave 0 to 1.
+    """
+    if answer.form not in ("logit", "logits") or (found := bounds_of_shares(layers, tensors)) is None:
+        return
+    function, least, most = found
+    node = Node(walk.needed([answer.tensor])[-1], 1)
+    raise node.refused_because(
+        f"the output {answer.tensor!r:.120}, which node {node} makes by a function of the kind {function.activation}, "
+        f"has numbers from {least:.3g} to {most:.3g} only, as probabilities are, and no logits. Export the model up "
+        "to the logits, or with a plain Sigmoid or Softmax at the end"
+    )
 
 
 def _free_name(wanted: str, taken: set[str]) -> str:

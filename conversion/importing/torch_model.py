@@ -26,6 +26,7 @@ from conversion.importing.imported_model import (
     numeric_targets,
     targets_of,
 )
+from conversion.importing.output_range import bounds_of_shares
 from conversion.importing.torch_nodes import Node
 from conversion.importing.torch_trace import chain_of
 from models.columns.cells import cell_writer
@@ -142,6 +143,13 @@ def _network(steps: Sequence[Node], width: int, target: Target) -> tuple[Sequenc
         raise ImportRefused(f"layer {inner.name!r} is a softmax before the end, which is not a layer of an MLP.")
     sequence = tuple(SequenceLayer(name=step.name, kind=step.kind, **step.fields) for step in kept)  # type: ignore[arg-type]
     tensors = {f"{step.name}.{name}": tensor for step in kept for name, tensor in step.tensors.items()}
+    if ends == "values" and isinstance(target, ClassTarget) and (found := bounds_of_shares(sequence, tensors)):
+        function, least, most = found
+        raise ImportRefused(
+            f"layer {function.name!r} ({function.activation}) keeps the module's outputs from {least:.3g} to "
+            f"{most:.3g}, as probabilities are, and Axon takes them for logits: end the module with the logits, or "
+            "with a plain Sigmoid or Softmax."
+        )
     return SequenceConfig(in_features=width, sequence=sequence, output=output), tensors, ends
 
 

@@ -203,7 +203,8 @@ def _plain(
     is_classifier = task == "classification" or (task is None and labels is not None)
     if isinstance(content, Elementwise) and content.width == 1:
         form = content.function.recognised()
-        if form is not None and form.activation == "sigmoid" and (form.out_scale, form.out_shift) == (1.0, 0.0):
+        inner = None if form is None else form.as_sigmoid()
+        if inner is not None:
             if task is None and labels is None:
                 raise ImportRefused(
                     f"the output {name!r} is one number from 0 to 1: say --task classification if it is the "
@@ -211,7 +212,7 @@ def _plain(
                 )
             if is_classifier:
                 logit = walk.chain.hidden(content.argument, node)
-                logit = logit.scaled(np.array([form.in_scale]), np.array([form.in_shift]))
+                logit = logit.scaled(np.array([inner[0]]), np.array([inner[1]]))
                 return _answer("sigmoid", logit, name, "second_probability")
     last = walk.chain.hidden(content, node)
     is_values = not is_classifier and several
@@ -229,7 +230,7 @@ def _plain(
 
 def _is_sigmoid(content: Elementwise) -> bool:
     form = content.function.recognised()
-    return form is not None and form.activation == "sigmoid"
+    return form is not None and (form.activation == "sigmoid" or form.as_sigmoid() is not None)
 
 
 def _answer(output: Literal["softmax", "sigmoid", "linear"], last: Hidden, name: str, form: Form) -> Answer:

@@ -45,9 +45,10 @@ def two_classes(chain: Chain, content: Content, node: Node) -> Probabilities | N
     if not isinstance(content, Elementwise) or content.width != 2:
         return None
     form = content.function.recognised()
-    if form is None or form.activation != "sigmoid" or (form.out_scale, form.out_shift) != (1.0, 0.0):
+    inner = None if form is None else form.as_sigmoid()
+    if inner is None:
         return None
-    pair = chain.hidden(content.argument, node).scaled(np.full(2, form.in_scale), np.full(2, form.in_shift))
+    pair = chain.hidden(content.argument, node).scaled(np.full(2, inner[0]), np.full(2, inner[1]))
     second = pair.taken(np.array([1]))
     first, opposite = pair.taken(np.array([0])), second.scaled(np.full(1, -1.0), np.zeros(1))
     if not (np.array_equal(first.dense(), opposite.dense()) and np.array_equal(first.shift, opposite.shift)):

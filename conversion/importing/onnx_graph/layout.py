@@ -163,14 +163,15 @@ def _two_classes(chain: Chain, contents: Sequence[Content], node: Node) -> Proba
     first, second = contents
     if not isinstance(first, Elementwise) or not isinstance(second, Elementwise):
         return None
-    forms = [content.function.recognised() for content in (first, second)]
-    if first.argument is not second.argument or any(form is None or form.activation != "sigmoid" for form in forms):
+    if first.argument is not second.argument:
         return None
-    signs = []  # of z in the probability of each class: 1 - σ(z) is σ(-z)
-    for form in forms:
-        if form is None or (form.out_scale, form.out_shift) not in ((1.0, 0.0), (-1.0, 1.0)):
+    signs = []  # scale and shift of z in the probability of each class: 1 - σ(z) is σ(-z)
+    for content in (first, second):
+        form = content.function.recognised()
+        inner = None if form is None else form.as_sigmoid()
+        if inner is None:
             return None
-        signs.append((form.in_scale * form.out_scale, form.in_shift * form.out_scale))
+        signs.append(inner)
     if not np.allclose(signs[0], [-number for number in signs[1]], rtol=1e-9, atol=0):
         return None
     scale, shift = (np.full(1, number) for number in signs[1])

@@ -46,6 +46,13 @@ _PLAIN: tuple[LayerActivation, ...] = (
     "softsign",
     "selu",
 )
+# Activation, scale and shift of the value, and factor of the argument of each function that is a sigmoid.
+_SIGMOIDS: tuple[tuple[LayerActivation, float, float, float], ...] = (
+    ("sigmoid", 1.0, 0.0, 1.0),
+    ("sigmoid", -1.0, 1.0, -1.0),
+    ("tanh", 0.5, 0.5, 2.0),
+    ("tanh", -0.5, 0.5, -2.0),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +81,17 @@ class Form:
     def scaled(self, scale: float, shift: float) -> Form:
         """Returns the form of `scale·function + shift`."""
         return replace(self, out_scale=self.out_scale * scale, out_shift=self.out_shift * scale + shift)
+
+    def as_sigmoid(self) -> tuple[float, float] | None:
+        """Returns scale and shift of t in `σ(scale·t + shift)`; None if the form is no such function.
+
+        `1 - σ(z)` is σ(-z), and `½·tanh(z) + ½` is σ(2z).
+        """
+        for activation, out_scale, out_shift, factor in _SIGMOIDS:
+            off = max(abs(self.out_scale - out_scale), abs(self.out_shift - out_shift))
+            if self.activation == activation and off <= _TOLERANCE / 10:
+                return factor * self.in_scale, factor * self.in_shift
+        return None
 
     def slope_and_shift(self) -> tuple[float, float]:
         """Returns the scale and the shift of an affine form as one pair."""

@@ -1,4 +1,4 @@
-"""Outputs of ONNX graphs: which of several counts, which labels, and rules beside the network."""
+"""Outputs of ONNX graphs: which of several counts, which labels, rules beside the network, and numbers from 0 to 1."""
 
 from __future__ import annotations
 
@@ -214,3 +214,59 @@ def test_a_mark_that_is_no_class_refuses_unknown_categories() -> None:
     (column,) = read.imported.schema.columns
     assert column.unknown == "refuse"  # type: ignore[union-attr]
     agreed(read.imported, read.sample(), name="test")
+
+
+LINEAR = [("MatMul", "x w", "z")]
+SHARES: dict[str, list[tuple[Any, ...]]] = {
+    "clipped": [("Sigmoid", "z", "s"), ("Clip", "s low high", "y")],
+    "a part": [("Sigmoid", "z", "s"), ("Mul", "s half", "y")],
+    "hard": [("HardSigmoid", "z", "y")],
+    "a bounded line": [("Clip", "z zero one", "y")],
+}
+BOUNDS = {
+    name: np.array(number) for name, number in {"low": 0.01, "high": 0.99, "half": 0.5, "zero": 0.0, "one": 1.0}.items()
+}
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("name", SHARES)
+def test_numbers_from_0_to_1_are_no_logits(name: str, width: int) -> None:
+    model = graph_of([*LINEAR, *SHARES[name]], "y", {"w": numbers(4, width), **BOUNDS})
+    labels = ["a", "b", "c"][: max(width, 2)]
+    with pytest.raises(
+        ImportRefused, match=r"'y'.*numbers from 0.* only, as probabilities are.*up to the logits|do not add up"
+    ):
+        read_onnx(model, labels=labels)
+    if width == 1:
+        read = read_onnx(model, task="regression")
+        agreed(read.imported, read.sample(), name="test")
+
+
+def test_a_pair_of_numbers_from_0_to_1_is_no_pair_of_logits() -> None:
+    nodes = [*LINEAR, ("HardSigmoid", "z", "p"), ("MatMul", "p signs", "q"), ("Add", "q first", "y")]
+    constants = {"w": numbers(4, 1), "signs": np.array([[-1.0, 1.0]]), "first": np.array([1.0, 0.0])}
+    with pytest.raises(ImportRefused, match=r"'y'.*numbers from 0 to 1 only, as probabilities are"):
+        read_onnx(graph_of(nodes, "y", constants), labels=["no", "yes"])
+
+
+WRITTEN: dict[str, tuple[list[tuple[Any, ...]], float]] = {
+    "tanh": ([("Mul", "z half", "a"), ("Tanh", "a", "t"), ("Mul", "t half", "b"), ("Add", "b half", "y")], 1.0),
+    "opposite": ([("Sigmoid", "z", "s"), ("Sub", "one s", "y")], -1.0),
+    "opposite tanh": ([("Tanh", "z", "t"), ("Mul", "t half", "b"), ("Sub", "half b", "y")], -2.0),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_sigmoid_in_other_words_is_the_probability_of_the_second_class(name: str) -> None:
+    nodes, slope = WRITTEN[name]
+    weight = numbers(4, 1)
+    model = graph_of([*LINEAR, *nodes], "y", {"w": weight, **BOUNDS})
+    with pytest.raises(ImportRefused, match="one number from 0 to 1"):
+        read_onnx(model)
+    read = read_onnx(model, labels=["no", "yes"])
+    checkpoint = agreed(read.imported, read.sample(), name="test").checkpoint
+    x = numbers(500, 4, seed=9).astype(np.float32)
+    second = np.asarray(Answerer(checkpoint).answers(x.tolist()))[:, 1]
+    np.testing.assert_allclose(second, run(model, "y", x).ravel(), atol=1e-6)
+    z = x.astype(np.float64) @ weight.astype(np.float32)
+    np.testing.assert_allclose(second, 1 / (1 + np.exp(-slope * z.ravel())), atol=1e-6)

@@ -271,3 +271,24 @@ def test_a_file_has_no_order_of_layers_but_that_of_numbers_and_widths(store: Sto
     safetensors.torch.save_file(state, path)
     with pytest.raises(ImportRefused, match=r"no order of the layers 'middle', 'start', 'stop'.*publish the module"):
         published(store, path, activation="tanh")
+
+
+SHARES: dict[str, list[nn.Module]] = {
+    "Hardsigmoid": [nn.Hardsigmoid()],
+    "Hardtanh": [nn.Hardtanh(0.0, 1.0)],
+    "Sigmoid, Hardtanh": [nn.Sigmoid(), nn.Hardtanh(0.01, 0.99)],
+    "Sigmoid, Dropout": [nn.Sigmoid(), nn.Dropout(0.1)],
+}
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_outputs_from_0_to_1_are_no_logits(store: Store, name: str) -> None:
+    module = nn.Sequential(nn.Linear(3, 1), *SHARES[name]).eval()
+    given: dict[str, Any] = {"name": "m", "columns": ["a", "b", "c"], "store": store}
+    with pytest.raises(ImportRefused, match=r"layer '[12]' .*outputs from 0.* as probabilities are"):
+        axon.publish(module, labels=["no", "yes"], **given)
+    imported = axon.load(str(axon.publish(module, **given)), store=store)  # as a value
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    with torch.no_grad():
+        expected = module.double()(torch.tensor(x)).numpy().ravel()
+    np.testing.assert_allclose(imported.predict(x), expected, atol=1e-5)
