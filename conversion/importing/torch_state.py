@@ -138,8 +138,8 @@ def _activation_places(layers: Sequence[tuple[str, nn.Module]]) -> set[int]:
     Raises:
         ImportRefused: The names do not show the place of an activation.
     """
-    numbers = _numbers([name for name, _ in layers])
-    gaps = {place for place, (one, next_) in enumerate(pairwise(numbers or ())) if next_ - one > 1}
+    names = [name for name, _ in layers]
+    numbers, gaps = _numbers(names), _gaps(names)
     linears = [place for place, (_, layer) in enumerate(layers) if isinstance(layer, nn.Linear)]
     after: set[int] = set()
     without_gap: list[int] = []
@@ -162,6 +162,16 @@ def _unclear(where: str) -> ImportRefused:
     return ImportRefused(
         f"the names in the state dict do not show whether there is an activation {where}, or on which side: {_REMEDY}"
     )
+
+
+def _gaps(names: Sequence[str]) -> set[int]:
+    """Returns the places after which the numbers of an `nn.Sequential` leave a gap, for a layer without tensors."""
+    parts = [name.rpartition(".") for name in names]
+    return {
+        place
+        for place, ((prefix, _, one), (next_prefix, _, next_)) in enumerate(pairwise(parts))
+        if prefix == next_prefix and one.isdecimal() and next_.isdecimal() and int(next_) - int(one) > 1
+    }
 
 
 def _numbers(names: Sequence[str]) -> list[int] | None:

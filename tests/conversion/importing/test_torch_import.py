@@ -232,6 +232,15 @@ UNCLEAR = {
     "layer norm": lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4, bias=False), nn.LeakyReLU(), nn.Linear(4, 1)),
     "rms norm": lambda: nn.Sequential(nn.Linear(3, 4), nn.RMSNorm(4), nn.LeakyReLU(), nn.Linear(4, 1)),
     "prelu": lambda: nn.Sequential(nn.Linear(3, 4), nn.PReLU(), nn.Linear(4, 1)),
+    "two sequences": lambda: nn.Sequential(
+        OrderedDict(
+            encoder=nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)),
+            decoder=nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)),
+        )
+    ),
+    "a sequence and a head": lambda: nn.Sequential(
+        OrderedDict(body=nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)), head=nn.Linear(2, 1))
+    ),
 }
 
 
@@ -250,6 +259,15 @@ def test_the_linears_of_a_list_of_modules_have_the_activation_between(store: Sto
         store, nn.ModuleDict({"layers": nn.ModuleList([first, second])}).state_dict(), activation="tanh"
     )
     expected = answers(nn.Sequential(first, nn.Tanh(), second), ROWS).numpy()[:, 0]
+    np.testing.assert_allclose(imported.predict(ROWS), expected, atol=1e-5 * expected.std(), rtol=0)
+
+
+def test_linears_of_sequences_without_gaps_have_the_activation_between(store: Store) -> None:
+    torch.manual_seed(4)
+    parts = [nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 1)]
+    blocks = nn.Sequential(nn.Sequential(parts[0], nn.Tanh()), nn.Sequential(parts[1], nn.Tanh()), parts[2])
+    imported = published(store, blocks.state_dict(), activation="tanh")
+    expected = answers(blocks, ROWS).numpy()[:, 0]
     np.testing.assert_allclose(imported.predict(ROWS), expected, atol=1e-5 * expected.std(), rtol=0)
 
 
