@@ -27,12 +27,13 @@ from conversion.importing.onnx_graph.contents import Base, Hidden
 from conversion.importing.onnx_graph.graph import GraphInput, GraphWalk
 from conversion.importing.onnx_graph.graph_file import read_model
 from conversion.importing.onnx_graph.node import Node
-from conversion.importing.onnx_graph.original import Original, reduced
+from conversion.importing.onnx_graph.original import Original, reduced, whole_limits
 from conversion.importing.output_range import bounds_of_shares
 from conversion.importing.sample_rows import drawn_rows
 from models.columns.column import NumericColumn
 from models.columns.labels import Label, checked_labels
 from models.columns.schema import ClassTarget, Schema, Target
+from models.errors import Fault, RowError
 from models.network.config import MAX_FEATURES, Task
 from models.network.sequence import SequenceConfig, SequenceLayer
 
@@ -75,11 +76,16 @@ class OnnxModel:
 
         Args:
             rows: rows of the user's own, in the order of the columns; drawn from the columns if None.
+
+        Raises:
+            RowError: A number of the user's is beyond those of the graph's input.
         """
         schema = self.imported.schema
         elements = {column: given.element for given in self.inputs for column in given.columns}
         kinds = [elements[column.name] if isinstance(column, NumericColumn) else _STRING for column in schema.columns]
         given = drawn_rows(schema) if rows is None else rows
+        if rows is not None:
+            _check_limits(rows, schema.names, kinds)
         return [[_as_taken(cell, kind) for cell, kind in zip(row, kinds, strict=True)] for row in given]
 
 
@@ -335,12 +341,38 @@ def _source(model: onnx.ModelProto, answer: Answer) -> dict[str, object]:
     }
 
 
+def _check_limits(rows: Sequence[Row], names: Sequence[str], elements: Sequence[int]) -> None:
+    """Refuses numbers that an input of whole numbers cannot hold, such as a negative one among unsigned ones.
+
+    Raises:
+        RowError: A number is beyond those of the input.
+    """
+    for place, (name, element) in enumerate(zip(names, elements, strict=True)):
+        if element not in _WHOLE or element == _BOOL:
+            continue
+        kind = onnx.helper.tensor_dtype_to_np_dtype(element)
+        least, most = whole_limits(kind)
+        cells = ((row, cells[place]) for row, cells in enumerate(rows))
+        faults = [
+            Fault(
+                row, name, f"{cell} is beyond the graph's input of {kind.name}, which takes {least:.0f} to {most:.0f}."
+            )
+            for row, cell in cells
+            if isinstance(cell, int | float) and not least <= np.rint(cell) <= most
+        ]
+        if faults:
+            raise RowError(faults)
+
+
 def _as_taken(cell: object, element: int) -> object:
-    """Returns a number as rounded by an input of the graph: to float32, to float16 or to a whole number."""
+    """Returns a number as an input of the graph takes the number: of 32 or 16 bits, or whole and within the limits."""
     if not isinstance(cell, int | float) or isinstance(cell, bool) or element == _STRING:
         return cell
     if element in _WHOLE:
-        return float(round(cell))
+        if element == _BOOL:
+            return float(round(cell))
+        least, most = whole_limits(onnx.helper.tensor_dtype_to_np_dtype(element))
+        return min(max(float(round(cell)), least), most)
     kind: NDArray[np.floating] | np.dtype[np.floating] = onnx.helper.tensor_dtype_to_np_dtype(element)
     with np.errstate(over="ignore"):
         return float(np.asarray(cell).astype(kind))

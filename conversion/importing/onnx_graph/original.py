@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import chain, count
 from typing import Any, Literal
 
 import numpy as np
@@ -100,10 +101,13 @@ class Original:
         if self.table.kind_of(name) == "category":
             values = self.table.values(name)
             mark = self.table.gap_mark(name)
-            missing = mark if isinstance(mark, str) else "" if is_text else 0
+            needs_unknown = not is_text and any(category_of(cell) not in values for cell in cells)
+            unknown = _unknown_number(values.values(), kind, name) if needs_unknown else None
+            # A graph of numbers has no mark of a gap: Axon's gap has no category, as an unknown number has none.
+            missing = mark if isinstance(mark, str) else "" if is_text else unknown
             fill = next((c.fill for c in self.columns if c.name == name and isinstance(c, CategoricalColumn)), None)
             stands_for_gap = fill if isinstance(fill, str) and fill not in values else None
-            cells = [_category(cell, values, missing, stands_for_gap, is_text=is_text) for cell in cells]
+            cells = [_category(cell, values, missing, stands_for_gap, unknown) for cell in cells]
         if is_text:
             return np.array([str(cell) for cell in cells], dtype=object)
         if kind.kind == "b":
@@ -117,14 +121,38 @@ class Original:
         return numbers.astype(kind)
 
 
-def _category(cell: Any, values: Mapping[str, Any], missing: Any, stands_for_gap: str | None, *, is_text: bool) -> Any:
-    """Returns the graph's value of a cell of categories."""
+def whole_limits(kind: np.dtype[Any]) -> tuple[float, float]:
+    """Returns the least and the greatest float64 number that a type of whole numbers holds."""
+    info = np.iinfo(kind)
+    least, most = float(info.min), float(info.max)
+    return least, most if most <= info.max else float(np.nextafter(most, 0))
+
+
+def _unknown_number(values: Iterable[Any], kind: np.dtype[Any], name: str) -> int:
+    """Returns a number of a type that is none of a column's categories.
+
+    Raises:
+        ImportRefused: The type has no other number.
+    """
+    known = set(values)
+    if kind.kind not in "iu":
+        return next(number for number in count(_UNKNOWN_NUMBER) if number not in known)
+    info = np.iinfo(kind)
+    candidates = chain([_UNKNOWN_NUMBER], range(int(info.max), int(info.min) - 1, -1))
+    for number in candidates:
+        if info.min <= number <= info.max and number not in known:
+            return number
+    raise ImportRefused(f"column {name!r} of the graph has all numbers of its type as categories: make the type wider.")
+
+
+def _category(cell: Any, values: Mapping[str, Any], missing: Any, stands_for_gap: str | None, unknown: Any) -> Any:
+    """Returns the graph's value of a cell of categories; an unknown text stays unchanged."""
     text = category_of(cell)
     if text is None or text == stands_for_gap:
         return missing
     if text in values:
         return values[text]
-    return cell if is_text else _UNKNOWN_NUMBER
+    return cell if unknown is None else unknown
 
 
 def _part(feeds: Mapping[str, Array], at: int, batch: int) -> dict[str, Array]:
