@@ -261,7 +261,7 @@ class TableColumns:
             features: features that the pipeline's last step takes, in order.
 
         Raises:
-            ImportRefused: No column is used.
+            ImportRefused: No column is used, or only the gaps of one whose kind is unknown.
         """
         for feature in features:
             if feature.gap is not None:
@@ -270,6 +270,7 @@ class TableColumns:
         columns: list[Column] = []
         blocks: list[Float64Array] = []
         for name in self.used:
+            self._check_flagged(name)
             if self.kind_of(name) == "number" and name not in self._truth:
                 column, block, shift = self._number_block(name, features)
                 constant = constant + shift
@@ -282,6 +283,20 @@ class TableColumns:
         if not columns:
             raise ImportRefused("no column of the table reaches the model.")
         return ComposedColumns(columns=tuple(columns), weight=np.hstack(blocks), constant=constant)
+
+    def _check_flagged(self, name: str) -> None:
+        """Refuses a column of which the model reads the gaps alone, unless the sample shows the kind of the cells.
+
+        Raises:
+            ImportRefused: The cells may be texts or numbers.
+        """
+        if name in self._numbers or name in self._categories or name in self._sample or name in self._truth:
+            return
+        raise ImportRefused(
+            f"the model reads of column {name!r} only whether a cell is missing, which does not show whether the cells "
+            "are numbers or texts. If they are numbers, give rows= with the column; if they are texts, write the flag "
+            "as a column of 0 and 1 of the table, and train again."
+        )
 
     def _number_block(
         self, name: str, features: Sequence[AffineFeature]

@@ -30,6 +30,7 @@ class _Input:
         values: categories without the mark of a gap.
         at_gap: value that the encoder gets for a gap.
         mark: value by which the model's first step knows a gap: NaN or None.
+        other_marks: further marks of a gap that the encoder knows.
         is_flag: True for a flag of gaps, which another step has made, in place of the column itself.
     """
 
@@ -37,6 +38,7 @@ class _Input:
     values: tuple[Any, ...]
     at_gap: Any = math.nan
     mark: Any = math.nan
+    other_marks: tuple[Any, ...] = ()
     is_flag: bool = False
 
 
@@ -98,6 +100,13 @@ class _Encoding:
             self._add(Element(given.column, "category", text), difference)
         columns.note_gap_mark(given.column, given.mark)
         at_gap = _transformed(self._encoder, [self._with(place, given.at_gap)])
+        for other in given.other_marks:
+            if not _are_equal(at_gap, _transformed(self._encoder, [self._with(place, other)])):
+                raise ImportRefused(
+                    f"{self._step} knows two kinds of gaps in column {given.column!r}: {given.mark!r} and {other!r}, "
+                    f"with a category each. Axon knows one: write {given.mark!r} for both in the table, and train "
+                    "again."
+                )
         if at_gap is None:
             columns.refuse_gaps(RawFeature(column=given.column))
             return
@@ -181,7 +190,13 @@ def _input(feature: Feature, categories: Any, step: str) -> _Input:
         return _Input(column=feature.column, values=values, at_gap=feature.fill, mark=feature.mark)
     # An imputer of NaN lets None pass: an encoder with a category None has seen the table's gaps itself.
     mark = own[0] if own else feature.mark
-    return _Input(column=feature.column, values=values, at_gap=mark, mark=mark)
+    return _Input(column=feature.column, values=values, at_gap=mark, mark=mark, other_marks=tuple(own[1:]))
+
+
+def _are_equal(one: Float64Array | None, other: Float64Array | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other, equal_nan=True)
 
 
 def _transformed(encoder: Any, rows: list[list[Any]]) -> Float64Array | None:

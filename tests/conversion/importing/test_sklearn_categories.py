@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.impute import MissingIndicator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import axon
 from conversion.importing.imported_model import ImportRefused
@@ -81,3 +84,44 @@ def test_rows_without_any_known_category_of_a_column_are_refused(store: Store) -
         ):
             axon.publish(model, name="m", store=store, rows=rows)
     assert store.names() == []
+
+
+@pytest.mark.parametrize("with_rows", [False, True])
+def test_a_category_for_none_and_one_for_nan_are_refused(store: Store, with_rows: bool) -> None:
+    cells: list[Any] = ["small", None, math.nan]
+    frame, model = fitted(cells, "ignore")
+    assert len(model[0].categories_[0]) == 3
+    with pytest.raises(ImportRefused, match=r"two kinds of gaps in column 'size': None and nan, .*write None for both"):
+        axon.publish(model, name="m", store=store, rows=frame if with_rows else None)
+
+
+def test_none_and_nan_of_one_meaning_are_one_gap(store: Store) -> None:
+    cells: list[Any] = ["small", "large", None, math.nan]
+    frame = pd.DataFrame({"size": pd.Series(cells * 20 + ["small"] * 80, dtype=object)})
+    encoder = OneHotEncoder(min_frequency=50, handle_unknown="infrequent_if_exist")  # None and NaN are infrequent
+    model = make_pipeline(encoder, LogisticRegression()).fit(frame, np.arange(160) % 3 > 0)
+    imported = axon.load(str(axon.publish(model, name="m", store=store)), store=store)
+    assert np.abs(imported.predict_proba(frame) - model.predict_proba(frame)).max() <= 1e-6
+
+
+@pytest.mark.parametrize("with_rows", [False, True])
+def test_a_column_of_texts_that_is_only_flagged_is_refused(store: Store, with_rows: bool) -> None:
+    frame, _ = fitted(["small", None, "large"], "ignore")
+    frame["width"] = np.arange(90.0)
+    steps = make_column_transformer(
+        (MissingIndicator(missing_values=None, features="all"), ["size"]), (StandardScaler(), ["width"])
+    )
+    model = make_pipeline(steps, LogisticRegression()).fit(frame, CLASSES)
+    with pytest.raises(ImportRefused, match=r"of column 'size' only whether a cell is missing, .*column of 0 and 1"):
+        axon.publish(model, name="m", store=store, rows=frame if with_rows else None)
+    assert store.names() == []
+
+
+def test_a_column_of_numbers_that_is_only_flagged_needs_rows(store: Store) -> None:
+    frame = pd.DataFrame({"size": np.where(PLACES == 1, np.nan, PLACES), "width": np.arange(90.0)})
+    steps = make_column_transformer((MissingIndicator(features="all"), ["size"]), (StandardScaler(), ["width"]))
+    model = make_pipeline(steps, LogisticRegression()).fit(frame, CLASSES)
+    with pytest.raises(ImportRefused, match=r"of column 'size' only whether a cell is missing, .*give rows="):
+        axon.publish(model, name="m", store=store)
+    imported = axon.load(str(axon.publish(model, name="m", store=store, rows=frame)), store=store)
+    assert np.abs(imported.predict_proba(frame) - model.predict_proba(frame)).max() <= 1e-6
