@@ -95,13 +95,13 @@ def names_of(model: Any, given: Sequence[str] | None, *, told: bool = True) -> t
         ImportRefused: The model is not fitted, or the user's names are not the model's.
     """
     fitted = _fitted(model)
-    own = getattr(fitted, "feature_names_in_", None)
+    own = _known(fitted, "feature_names_in_")
     if own is not None:
         names = tuple(str(name) for name in own)
         if told and given is not None and tuple(given) != names:
             raise ImportRefused(f"columns= says {list(given)}, and the model was trained with {list(names)}.")
         return names
-    count = getattr(fitted, "n_features_in_", None)
+    count = _known(fitted, "n_features_in_")
     if count is None:
         raise ImportRefused(f"the {type(fitted).__name__} is not fitted: it does not know its columns.")
     if given is not None and len(given) == count:
@@ -109,6 +109,34 @@ def names_of(model: Any, given: Sequence[str] | None, *, told: bool = True) -> t
     if given is not None and told:
         raise ImportRefused(f"columns= names {len(given)} columns, and the model was trained with {count}.")
     return tuple(f"x{place}" for place in range(count))
+
+
+def _known(estimator: Any, attribute: str) -> Any:
+    """Returns an attribute that a fitted estimator has of the table; None if no step of the estimator has one.
+
+    scikit-learn asks the first step alone, which may be the text "passthrough" or "drop". The step after a
+    "passthrough" takes the same table, and so does each transformer of a FeatureUnion.
+
+    Args:
+        estimator: estimator, pipeline or union.
+        attribute: `feature_names_in_` or `n_features_in_`.
+    """
+    if (own := getattr(estimator, attribute, None)) is not None:
+        return own
+    if class_name(estimator) == "Pipeline":
+        first = next((step for _, step in estimator.steps if not _passes(step)), None)
+        return _known(first, attribute)
+    if class_name(estimator) == "FeatureUnion":
+        parts = (_known(part, attribute) for _, part in estimator.transformer_list if not isinstance(part, str))
+        return next((found for found in parts if found is not None), None)
+    return None
+
+
+def _passes(step: Any) -> bool:
+    """Returns True for "passthrough", and for a pipeline of nothing else."""
+    if class_name(step) == "Pipeline":
+        return all(_passes(inner) for _, inner in step.steps)
+    return step is None or isinstance(step, str)
 
 
 def _fitted(model: Any) -> Any:
@@ -205,7 +233,7 @@ class _OriginalRows:
     def __init__(self, model: Any, names: Sequence[str], table: TableColumns) -> None:
         self._names = names
         self._table = table
-        self._is_frame = getattr(model, "feature_names_in_", None) is not None
+        self._is_frame = _known(model, "feature_names_in_") is not None
 
     def table(self, rows: Sequence[Row]) -> Any:
         """Returns rows of cells, in the order of the used columns, as a data frame or as a matrix."""

@@ -326,6 +326,36 @@ def test_steps_may_be_nested_and_pass_through(store: Store) -> None:
     assert_alike(imported, model, FRAME[["age", "year", "grade"]])
 
 
+FIRST_STEPS = {
+    "passthrough": lambda: ["passthrough"],
+    "passthrough twice": lambda: ["passthrough", "passthrough"],
+    "a pipeline": lambda: [make_pipeline("passthrough", StandardScaler())],
+    "a union": lambda: [FeatureUnion([("none", "drop"), ("scaled", StandardScaler())])],
+    "a union in a pipeline": lambda: [
+        make_pipeline("passthrough"),
+        FeatureUnion([("none", "drop"), ("scaled", make_pipeline("passthrough", StandardScaler()))]),
+    ],
+    "a union of all": lambda: [FeatureUnion([("as they are", "passthrough"), ("none", "drop")])],
+}
+
+
+@pytest.mark.parametrize("is_frame", [False, True])
+@pytest.mark.parametrize("name", FIRST_STEPS)
+def test_the_first_step_may_be_a_word(store: Store, name: str, is_frame: bool) -> None:
+    x = FRAME[["year", "grade"]]
+    model = make_pipeline(*FIRST_STEPS[name](), StandardScaler(), LogisticRegression())
+    imported = published(store, model, x if is_frame else x.to_numpy(), BUYS)
+    assert imported.columns == (("year", "grade") if is_frame else ("x0", "x1"))
+    rows = x if is_frame else x.to_numpy()
+    np.testing.assert_allclose(imported.predict_proba(rows), model.predict_proba(rows), atol=1e-6, rtol=0)
+
+
+def test_a_pipeline_that_is_not_fitted_is_refused(store: Store) -> None:
+    for first in ("passthrough", FeatureUnion([("none", "drop"), ("scaled", StandardScaler())])):
+        with pytest.raises(ImportRefused, match="the Pipeline is not fitted"):
+            axon.publish(make_pipeline(first, LogisticRegression()), name="m", store=store)
+
+
 def test_identity_functions_pass(store: Store) -> None:
     model = make_pipeline(FunctionTransformer(), StandardScaler(), LogisticRegression())
     imported = published(store, model, FRAME[["year"]], BUYS)
