@@ -139,7 +139,8 @@ class _Request:
         if self._rows is None:
             return None
         places = [self._names.index(name) for name in schema.names]
-        return [[row[place] for place in places] for row in _in_order(self._rows, self._names, schema.categorical)]
+        ordered = _in_order(self._rows, self._names, schema.categorical, schema.numeric)
+        return [[row[place] for place in places] for row in ordered]
 
     def sklearn_model(self, model: Any) -> ImportedModel:
         """Imports a model of scikit-learn."""
@@ -264,11 +265,15 @@ class _Request:
         return [name for name, cells in columns if {type(cell) for cell in cells} - {type(None)} == {bool}]
 
     def _statistics(self, names: Sequence[str]) -> dict[str, NumberStatistics]:
-        """Returns the statistics of the columns of `rows` that hold numbers only, gaps aside."""
+        """Returns the statistics of the columns of `rows` that hold numbers only, gaps aside.
+
+        Truth values of a frame are 1 and 0, as in `rows_of` for a column of numbers.
+        """
         if self._rows is None:
             return {}
         known: dict[str, NumberStatistics] = {}
-        for name, cells in zip(names, zip(*_in_order(self._rows, names), strict=True), strict=False):
+        ordered = _in_order(self._rows, names, numeric=names)
+        for name, cells in zip(names, zip(*ordered, strict=True), strict=False):
             present = [cell for cell in cells if cell is not None]
             if not present or not all(type(cell) in (int, float) for cell in present):
                 continue
@@ -283,16 +288,19 @@ class _Request:
         return known
 
 
-def _in_order(rows: Any, names: Sequence[str], categorical: Collection[str] = ()) -> list[Row]:
+def _in_order(
+    rows: Any, names: Sequence[str], categorical: Collection[str] = (), numeric: Collection[str] = ()
+) -> list[Row]:
     """Returns rows as lists of cells in the order of the names.
 
     Args:
         rows: rows of the user.
         names: names of the columns.
         categorical: names of the columns of categories, in which short floats are spelled as training spells them.
+        numeric: names of the columns of numbers, in which truth values of a frame are 1 and 0.
     """
     ordered = []
-    for place, row in enumerate(rows_of(rows, names, categorical=categorical)):
+    for place, row in enumerate(rows_of(rows, names, categorical=categorical, numeric=numeric)):
         if isinstance(row, Mapping):
             if lacking := [name for name in names if name not in row]:
                 raise ImportRefused(f"row {place} of rows= lacks column {lacking[0]!r}.")
