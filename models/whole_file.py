@@ -1,12 +1,12 @@
-"""Writing a file whole or not at all."""
+"""Writing a file, or files that belong together, whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +28,27 @@ def write_whole(path: Path, content: bytes, *, named: str | None = None) -> None
         file.write(content)
 
 
+def write_whole_together(contents: Mapping[Path, bytes]) -> None:
+    """Writes files that belong together; all are on the disk before the first one takes the place of an earlier one.
+
+    Args:
+        contents: bytes of each file by place.
+
+    Raises:
+        OSError: The disk refuses a file, so that no earlier one is replaced; or a rename fails after another one.
+    """
+    with ExitStack() as temporaries:
+        written = [(temporaries.enter_context(_temporary_file(path, path.name)), path) for path in contents]
+        for (file, _), content in zip(written, contents.values(), strict=True):
+            with file.open("xb") as opened:
+                opened.write(content)
+                _flush(opened)
+        for file, path in written:
+            file.replace(path)
+        for folder in {path.parent for path in contents}:
+            sync_folder(folder)
+
+
 @contextmanager
 def whole_file(path: Path, *, named: str | None = None) -> Iterator[BinaryIO]:
     """Opens a file that takes the place of an earlier one at the end of the block, and never if the block fails.
@@ -44,18 +65,29 @@ def whole_file(path: Path, *, named: str | None = None) -> Iterator[BinaryIO]:
     Raises:
         OSError: The disk refuses the write.
     """
-    name = os.fsdecode(os.fsencode(named or path.name)[:_LONGEST_NAME_BYTES])
-    temporary = path.with_name(f".{name}.{secrets.token_hex(8)}")
-    try:
+    with _temporary_file(path, named or path.name) as temporary:
         with temporary.open("xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            _flush(file)
         temporary.replace(path)
         sync_folder(path.parent)
+
+
+@contextmanager
+def _temporary_file(path: Path, named: str) -> Iterator[Path]:
+    """Yields a free place beside a file, and removes what is there at the end."""
+    name = os.fsdecode(os.fsencode(named)[:_LONGEST_NAME_BYTES])
+    temporary = path.with_name(f".{name}.{secrets.token_hex(8)}")
+    try:
+        yield temporary
     finally:
         with contextlib.suppress(OSError):  # after a success, the file is renamed already
             temporary.unlink()
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @contextmanager

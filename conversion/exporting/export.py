@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from conversion.exporting.errors import ExportError
 from conversion.exporting.source_model import SourceModel
-from models.whole_file import write_whole
+from models.whole_file import write_whole_together
 
 Form = Literal["onnx", "torch", "numpy"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -53,8 +53,7 @@ def export_model(
             raise ExportError(f"{one} exists: overwrite it (--force, or force=True in Python), or choose another path.")
     contents = _contents(model, form, path.stem, matrix=matrix)
     try:
-        for one, content in zip(paths, contents, strict=True):
-            write_whole(one, content)
+        write_whole_together(dict(zip(paths, contents, strict=True)))
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror}.") from error
     return paths[::-1]

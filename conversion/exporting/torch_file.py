@@ -36,8 +36,9 @@ _MODULES = "conversion.exporting.standalone.torch_modules"
 _LOAD = '''\
 def load(path: Path | None = None) -> {kind}:
     """Returns the trained network, by default with the state dict that is beside this file."""
-    network = build()
-    network.load_state_dict(read_tensors(path or Path(__file__).with_name({name})))
+    digest = {digest}  # of the model
+    network, own = build(), Path(__file__).with_name({name})
+    network.load_state_dict(read_tensors(own, digest) if path is None else read_tensors(path))
     return network.eval().requires_grad_(False)
 '''
 _ENCODE = '''\
@@ -97,7 +98,7 @@ def torch_source(model: SourceModel, module: str) -> str:
         docstring(model, module, needs="PyTorch"),
         imports_source(bundle, imports, froms),
         *build,
-        _LOAD.format(kind=kind, name=literal(f"{module}.safetensors")),
+        _LOAD.format(kind=kind, name=literal(f"{module}.safetensors"), digest=literal(model.digest)),
         _ENCODE.format(width=network.in_features),
         _answer_source(network, kind),
         _LOADED.format(kind=kind),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.whole_file import output_file, write_whole
+from models.whole_file import output_file, write_whole, write_whole_together
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(tmp_path):
@@ -66,3 +66,14 @@ def test_a_full_device_is_an_error():
 def test_the_longest_names_are_written(tmp_path, name):
     write_whole(tmp_path / name, b"new")
     assert (tmp_path / name).read_bytes() == b"new"
+
+
+def test_files_that_belong_together_are_all_replaced_or_none(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    write_whole_together({first: b"one", second: b"two"})
+    assert (first.read_bytes(), second.read_bytes()) == (b"one", b"two")
+    nowhere = tmp_path / "nowhere" / "third"
+    with pytest.raises(FileNotFoundError):
+        write_whole_together({first: b"new", nowhere: b"new"})
+    assert sorted(tmp_path.iterdir()) == [first, second]
+    assert first.read_bytes() == b"one"

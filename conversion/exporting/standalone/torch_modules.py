@@ -89,12 +89,19 @@ class Ensemble(nn.Module):
         return torch.stack([member(x) for member in self.members])
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Reads the float32 tensors of a safetensors file: a length, a JSON header, and the values."""
+def read_tensors(path: Path, digest: str | None = None) -> dict[str, Tensor]:
+    """Reads the float32 tensors of a safetensors file: a length, a JSON header, and the values.
+
+    Raises ValueError if the file was exported from a model with another digest.
+    """
     data = path.read_bytes()
     begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    about = json.loads(header.get("__metadata__", {}).get("axon", "{}"))
+    if digest is not None and about.get("digest", digest) != digest:
+        raise ValueError(f"{path.name} has the tensors of {about.get('model')}, another model: export both files again")
     tensors = {}
-    for name, entry in json.loads(data[8:begin]).items():
+    for name, entry in header.items():
         if name != "__metadata__":
             first, end = entry["data_offsets"]
             values = np.frombuffer(data[begin + first : begin + end], dtype="<f4")

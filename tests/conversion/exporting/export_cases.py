@@ -253,8 +253,12 @@ def standalone(checkpoint: Checkpoint, form: Any, folder: Path, name: str = "exp
     """Exports a model to torch or NumPy and imports the file."""
     place = folder / form
     place.mkdir(exist_ok=True)
-    path = export_model(source(checkpoint, name), form, place, overwrite=True)[0]
-    spec = importlib.util.spec_from_file_location(f"{name}_{form}", path)
+    return module_of(export_model(source(checkpoint, name), form, place, overwrite=True)[0], f"{name}_{form}")
+
+
+def module_of(path: Path, name: str) -> ModuleType:
+    """Imports an exported file, and leaves nothing in `sys.modules`."""
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

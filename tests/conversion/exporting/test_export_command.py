@@ -11,6 +11,8 @@ from typing import Any
 
 import onnx
 import pytest
+import safetensors.torch
+from export_cases import module_of
 from serving import make_store
 
 import axon
@@ -147,6 +149,39 @@ def test_no_file_is_left_behind_where_a_write_fails(store: Store, monkeypatch: p
     assert names() == set()
     with pytest.raises(ModelNotFound):
         axon.load("nobody")
+
+
+def test_two_files_are_both_replaced_or_neither(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    axon.load("colours").export("model.py", to="torch")
+    before = {name: Path(name).read_bytes() for name in names()}
+    flushed = []
+
+    def full_at_the_second(descriptor: int) -> None:
+        flushed.append(descriptor)
+        if len(flushed) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_at_the_second)
+    with pytest.raises(ExportError, match=r"model\.py cannot be written: No space left on device\."):
+        axon.load("price").export("model.py", to="torch", force=True)
+    assert {name: Path(name).read_bytes() for name in names()} == before
+
+
+def test_a_module_beside_the_tensors_of_another_model_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for model in ("colours", "price"):
+        axon.load(model).export(f"{model}.py", to="torch")
+    tensors = Path("colours.safetensors").read_bytes()
+    colours = module_of(Path("colours.py"), "colours")
+    assert colours.load().state_dict()
+    Path("price.safetensors").replace("colours.safetensors")
+    with pytest.raises(
+        ValueError, match=r"colours\.safetensors has the tensors of price@1, another model: export both"
+    ):
+        colours.load()
+    Path("own.safetensors").write_bytes(tensors)
+    state = colours.load(Path("own.safetensors")).state_dict()
+    safetensors.torch.save_file(state, "colours.safetensors")  # trained on, without a record of the origin
+    assert colours.load().state_dict().keys() == state.keys()
 
 
 def test_without_onnx_the_error_names_the_extra(store: Store, tmp_path: Path) -> None:
