@@ -94,8 +94,27 @@ def test_a_file_without_one_sound_row_is_refused_after_few_requests(plain: Serve
     choose(page, "\n".join([HEAD, *["much,1,x"] * 3000]))
     alert = page.get_by_role("region", name="A whole table").get_by_role("alert")
     alert.wait_for()
-    assert 'None of the first rows can be scored: x1: "much" is not a number' in alert.inner_text()
-    assert len(asked) <= 6
+    assert 'None of the 20 rows that were tried can be scored: x1: "much" is not a number' in alert.inner_text()
+    assert len(asked) <= 20
+
+
+@pytest.mark.parametrize("wrong", ["n/a,1,x", ",,", "0.5,1,a\rb"])
+@pytest.mark.parametrize("places", [range(8), range(0, 3999, 39), range(5, 3500)], ids=["first", "some", "most"])
+def test_wrong_rows_among_the_first_ones_leave_the_others_scored(
+    plain: Server, open_page: OpenPage, wrong: str, places: range
+) -> None:
+    page = opened(open_page, plain)
+    asked: list[int] = []
+    page.on("request", lambda one: asked.append(1) if "/predict?" in one.url else None)
+    lines = [f"{at},1,row {at}" for at in range(3999)]
+    for place in places if "\r" not in wrong else places[:8]:
+        lines[place] = wrong
+    found = records(scored(page, "\n".join([HEAD, *lines])))
+    assert [place for place, cells in enumerate(found[1:]) if cells[-1]] == [
+        place for place, line in enumerate(lines) if line == wrong
+    ]
+    assert all(cells[3] for cells in found[1:] if not cells[-1])
+    assert len(asked) < 120 + len(places) / 4
 
 
 def test_many_wrong_rows_are_not_sent_again_and_again(plain: Server, open_page: OpenPage) -> None:

@@ -6,16 +6,18 @@ const ROWS = 4000; // of a request
 const CHARACTERS = 1 << 20;
 const TRIES = 60; // of a request that meets a busy or absent server, a second apart
 const PASSING = [0, 429, 502, 503];
-const HOPELESS = 6; // refusals before the first answer, after which the whole file is refused
+const HOPELESS = 20; // refusals before the first answer, after which the whole file is refused
+const GOLDEN = 0.618; // multiples of it, modulo 1, spread evenly
 const pause = () => new Promise((done) => { setTimeout(done, 1000); });
 const NOT_CSV = /^The body is not CSV: line \d+: /; // a line of the request, not of the file
-const hopeless = (reason) => new Error(`None of the first rows can be scored: ${reason}`);
+const hopeless = (reason, tried = 0) => new Error(`None of the ${tried ? `${tried} rows that were tried` : 'first rows'} can be scored: ${reason}`);
 const halves = (places) => [places.slice(places.length >> 1), places.slice(0, places.length >> 1)];
 
 /**
  * Scores rows of a table. Returns the header and the lines of the answers, and the faults by place in `rows`.
  * `job.answered` and `job.refusals` hold for the whole file: the server refuses a file with a wrong header as it refuses
- * a row that is not CSV, so faults belong to rows only when some row was answered.
+ * a row that is not CSV, so faults belong to rows only when some row was answered. A refusal tells some faults of many, so
+ * before the first answer rows are tried one by one: only these show if no row can be scored.
  */
 async function scoreRows(job, head, rows) {
   const { version, level, signal } = job;
@@ -26,10 +28,15 @@ async function scoreRows(job, head, rows) {
   const wait = (isAgain, ...parts) => parts.forEach((places) => places.length && waiting.push({ places, isAgain }));
   const blame = (at, text) => faults.set(at, faults.has(at) ? `${faults.get(at)}; ${text}` : text);
   const refused = (error) => {
-    if (!job.answered && (job.refusals += 1) >= HOPELESS) throw error;
+    if (!job.answered && (job.refusals += 1) >= HOPELESS) throw error(job.refusals);
   };
   for (let tries = 0; waiting.length;) {
     const { places, isAgain } = waiting.pop();
+    if (job.refusals && !job.answered && places.length > 1) {
+      const at = Math.floor(places.length * ((GOLDEN * job.refusals) % 1)); // the first rows alone may be wrong
+      wait(isAgain, places.toSpliced(at, 1), [places[at]]);
+      continue;
+    }
     const body = `${[head, ...places.map((at) => rows[at])].join('\n')}\n`;
     try {
       const text = await send(`predict?model=${encodeURIComponent(version)}${level ? `&intervals=${level}` : ''}`, {
@@ -51,17 +58,18 @@ async function scoreRows(job, head, rows) {
         signal.throwIfAborted();
       } else if (wrong.length) {
         const told = wrong.map(({ row, column, message }) => [places[row], column ? `${column}: ${message}` : message]);
-        refused(hopeless(told[0][1]));
+        refused((tried) => hopeless(told[0][1], tried));
         told.forEach(([at, text]) => blame(at, text));
         const sound = places.filter((at) => !faults.has(at)); // the server tells some faults of many: not all rows again and again
         wait(true, ...(isAgain && job.answered ? halves(sound) : [sound]));
       } else if (status === 413 && places.length > 1) wait(isAgain, ...halves(places));
-      else if (status === 422 || status === 504 || (status === 413 && job.answered)) {
+      else if ([413, 422, 504].includes(status)) {
         const reason = error.message.replace(NOT_CSV, 'not CSV: ');
-        job.fault ??= reason === error.message ? error : hopeless(reason);
-        refused(job.fault);
+        const fault = (tried) => (reason === error.message ? error : hopeless(reason, tried));
+        job.fault ??= fault();
+        refused(fault);
         if (places.length === 1) blame(places[0], reason);
-        else wait(isAgain, ...(job.answered || status === 504 ? halves(places) : [places.slice(1), places.slice(0, 1)]));
+        else wait(isAgain, ...(job.answered ? halves(places) : [places]));
       } else throw error;
     }
   }
