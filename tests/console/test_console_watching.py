@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,33 +51,88 @@ def test_the_figures_follow_the_requests(viewed: Server, open_page: OpenPage) ->
     assert violations(page) == []
 
 
+def look(page: Any) -> None:
+    """Waits for the next scrape of a page whose clock stands still."""
+    with page.expect_response("**/metrics?*"):
+        page.clock.fast_forward(2000)
+    page.wait_for_timeout(50)
+
+
 def test_live_tells_nothing_of_the_time_in_which_it_did_not_look(untrained: Server, open_page: OpenPage) -> None:
     watched = open_page(f"{untrained.url}/#/models")
     page = watched.page
     page.clock.install()
     page.evaluate("location.hash = '#/live'")
-
-    def look() -> None:
-        with page.expect_response("**/metrics?*"):
-            page.clock.fast_forward(2000)
-        page.wait_for_timeout(50)
-
-    look()
-    look()
+    look(page)
+    look(page)
     page.wait_for_selector(".tiles")
     ask(untrained, "price", [[80, 3]], times=3)
-    look()
+    look(page)
     assert tile(page, "Requests") == "3"
     ask(untrained, "price", [[80, 3]], times=7)
     with page.expect_response("**/metrics?*"):
         page.clock.fast_forward(3_600_000)  # the machine slept
     page.wait_for_timeout(50)
-    look()
+    look(page)
     page.wait_for_selector(".tiles")
     assert tile(page, "Requests") == "0"
     ask(untrained, "price", [[80, 3]], times=2)
-    look()
+    look(page)
     assert tile(page, "Requests") == "2"
+
+
+def counts(start: float, requests: int) -> str:
+    """Returns the metrics of a server by its start time."""
+    return (
+        f'axon_start_time_seconds {start}\naxon_requests_total{{model="price",status="200"}} {requests}\n'
+        'axon_worker_up{worker="0"} 1\n'
+    )
+
+
+def test_a_server_that_starts_again_leaves_a_gap(untrained: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{untrained.url}/#/nowhere").page
+    texts = [counts(1.7e9, 900), counts(1.7e9, 905), counts(1.7e9, 700), counts(1.8e9, 5000), counts(1.8e9, 5003)]
+    answers = iter(texts)
+    page.route("**/metrics?*", lambda route: route.fulfill(body=next(answers, texts[-1]), content_type="text/plain"))
+    page.clock.install()
+    page.evaluate("location.hash = '#/live'")
+    for _ in texts:
+        look(page)
+    page.wait_for_selector(".tiles")
+    assert tile(page, "Requests") == "8", "a fall without a start is no increase"
+    chart = page.locator(".plot path.line.c0").first.get_attribute("d")
+    assert chart.count("M") == 2
+    assert page.get_by_text("Several servers").count() == 0
+
+
+def test_several_servers_at_one_address_are_told(
+    untrained: Server, open_page: OpenPage, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from serving import running
+
+    with running(Path(untrained.environment["AXON_STORE"]), tmp_path_factory.mktemp("replica")) as replica:
+        turn = cycle((untrained, replica))
+        ask(untrained, "price", [[80, 3]], times=40)
+        page = open_page(f"{untrained.url}/#/nowhere").page
+
+        def balanced(route: Any) -> None:
+            route.fulfill(response=route.fetch(url=route.request.url.replace(untrained.url, next(turn).url)))
+
+        page.route("**/metrics?*", balanced)
+        for place, words in (
+            ("#/models", "Several servers answer at this address, and each counts its own requests."),
+            ("#/live", "Several servers answer at this address"),
+            ("#/models/price/drift", "Several servers answer at this address: this is the window of one of them"),
+        ):
+            page.evaluate("place => { location.hash = place; }", place)
+            page.get_by_text(words).wait_for()
+            assert violations(page) == []
+        page.evaluate("location.hash = '#/models'")
+        page.wait_for_timeout(6000)
+        assert set(page.locator("td.rate").all_inner_texts()) == {"–"}
+        page.evaluate("location.hash = '#/live'")
+        page.get_by_text(words.split(":")[0]).wait_for()
+        assert page.locator(".tiles, .plot").count() == 0
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -19,13 +19,13 @@ export function parse(text) {
   return samples;
 }
 
-/** Returns a function from a sample to its increase since an earlier scrape; a counter that fell began again at 0. */
+/**
+ * Returns a function from a sample to its increase since an earlier scrape of a server that did not start again meanwhile.
+ * A counter that fell did not begin again at 0: some of the server's processes have already removed a version.
+ */
 export function increases(before) {
   const old = new Map(before.map(({ key, value }) => [key, value]));
-  return ({ key, value }) => {
-    const then = old.get(key) ?? 0;
-    return value < then ? value : value - then;
-  };
+  return ({ key, value }) => Math.max(0, value - (old.get(key) ?? 0));
 }
 
 /** Returns a quantile of a histogram as Prometheus does, null if it is empty. `buckets`: bounds → cumulative counts. */

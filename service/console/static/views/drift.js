@@ -1,8 +1,10 @@
 // How far the rows that a model answers have moved from training: a verdict, then each column with both distributions.
-import { html, useRef, useState } from '../vendor/preact.js';
+import { html, useEffect, useRef, useState } from '../vendor/preact.js';
 import { TwoDistributions } from '../lib/charts.js';
 import { ago, count, dateTime, number, percent, plural, words } from '../lib/format.js';
-import { Failure, Loading, useGet } from '../lib/parts.js';
+import { text } from '../lib/api.js';
+import { Failure, Loading, poll, useGet } from '../lib/parts.js';
+import { START_NAME, areSeveral, startIn } from '../lib/servers.js';
 
 const EVERY = 5000; // ms
 const LEAST_ROWS = 200;
@@ -14,14 +16,15 @@ const SHARES = { gaps: 'missing', out_of_range: 'outside the range of training',
 const Window = ({ window: { began, ended, rows } }) => html`${plural(rows, 'row')}, from <time datetime=${began} title=${dateTime(began)}>${ago(began)}</time>${' to '}
   <time datetime=${ended} title=${dateTime(ended)}>${ago(ended)}</time>`;
 
-function Verdict({ data, chosen, choose }) {
+function Verdict({ data, chosen, choose, several }) {
   const [tone, title] = VERDICTS[data.verdict] ?? ['warn', data.verdict];
   const rows = data.current?.rows ?? 0;
   const described = data.window && data[data.window];
   return html`<section class=${`notice ${tone} verdict`} aria-labelledby="verdict"><div role="status"><h2 id="verdict">${title}</h2></div><p>${data.reason}</p>
     ${described && html`<p class="muted">${data.window === 'last' ? 'The last complete window' : 'The window that still grows'}: <${Window} window=${described} />.
       Compared with ${plural(data.training_rows, 'row')} of training.</p>`}
-    <p class="muted">Version ${data.version} of ${data.model}${data.columns_left_out ? `; not compared: ${plural(data.columns_left_out, 'column')} beyond the first 1,000` : ''}.</p>
+    <p class="muted">Version ${data.version} of ${data.model}${data.columns_left_out ? `; not compared: ${plural(data.columns_left_out, 'column')} beyond the first 1,000` : ''}.${
+  several ? ' Several servers answer at this address: this is the window of one of them, and the next reading may be of another.' : ''}</p>
     ${data.verdict === 'too_few_rows' && html`<label class="field">${count(rows)} of ${LEAST_ROWS} rows
       <progress max=${LEAST_ROWS} value=${Math.min(rows, LEAST_ROWS)}></progress></label>`}
     ${data.last && data.current && html`<div class="row" role="group" aria-label="Window">${[['last', 'Last complete'], ['current', 'Growing']].map(([name, text]) => html`
@@ -63,15 +66,29 @@ function Variables({ variables }) {
     <${Variable} of=${current} /></div>`;
 }
 
+/** Tells if several servers answer, each with windows of its own. */
+function useSeveral() {
+  const [several, set] = useState(areSeveral);
+  useEffect(() => {
+    let isRefused = false; // a key without the scope, or no metrics here
+    return poll(async (signal) => {
+      try { startIn(await text(`metrics?name%5B%5D=${START_NAME}`, { signal })); } catch ({ status }) { isRefused = status === 403 || status === 404; }
+      if (!signal.aborted) set(areSeveral());
+    }, () => (isRefused ? 0 : EVERY));
+  }, []);
+  return several;
+}
+
 /** The view of a model's drift. */
 export default function DriftView({ model }) {
   const [chosen, choose] = useState('');
   const { data: found, error, reload } = useGet(`models/${encodeURIComponent(model)}/drift${chosen && `?window=${chosen}`}`, EVERY);
+  const several = useSeveral();
   const shown = useRef(null); // the last document stays while that of the other window is loaded
   const data = shown.current = found ?? shown.current;
   if (error && !data) return html`<${Failure} error=${error} retry=${reload} />`;
   if (!data) return html`<${Loading} lines=${12} />`;
   const variables = [...data.predictions.map((one) => ({ ...one, isPrediction: true })), ...data.features]; // of many features some are left out
-  return html`<div class="stack">${error && html`<${Failure} error=${error} retry=${reload} />`}<${Verdict} data=${data} chosen=${chosen} choose=${choose} />
+  return html`<div class="stack">${error && html`<${Failure} error=${error} retry=${reload} />`}<${Verdict} data=${data} chosen=${chosen} choose=${choose} several=${several} />
     ${variables.length > 0 && html`<${Variables} variables=${variables} />`}</div>`;
 }

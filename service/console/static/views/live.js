@@ -5,25 +5,27 @@ import { LineChart } from '../lib/charts.js';
 import { bytes, count, number, plural, seconds } from '../lib/format.js';
 import { NAMES, parse, quantile, tickOf } from '../lib/metrics.js';
 import { Failure, Loading, poll } from '../lib/parts.js';
+import { START_NAME, areSeveral, startIn } from '../lib/servers.js';
 
 const EVERY = 2000; // ms
 const KEPT = 300_000; // ms
-const PATH = `metrics?${NAMES.map((name) => `name%5B%5D=${name}`).join('&')}`;
+const PATH = `metrics?${[...NAMES, START_NAME].map((name) => `name%5B%5D=${name}`).join('&')}`;
 
 // Kept while the page is open, so that a look at another view loses nothing.
 const ticks = [];
 let last = null;
 
-function take(samples, watched, began) {
+function take(found, watched, began) {
   const time = performance.now();
+  const [samples, start] = [parse(found), startIn(found)];
   if (last) {
     const passed = time - last.time;
-    if (passed <= 2.5 * Math.max(EVERY, last.took)) ticks.push(tickOf(samples, last.samples, time, passed / 1000, watched));
-    else ticks.push({ time: last.time + 1, models: null }); // the page was hidden: nobody knows when these requests came
+    if (passed <= 2.5 * Math.max(EVERY, last.took) && start === last.start && !areSeveral()) ticks.push(tickOf(samples, last.samples, time, passed / 1000, watched));
+    else ticks.push({ time: last.time + 1, models: null }); // the page was hidden, or these are counts of another start: nobody knows when these requests came
     const first = ticks.findIndex((tick) => tick.time - 1000 * (tick.seconds ?? 0) >= time - KEPT);
     ticks.splice(0, first < 0 ? ticks.length : first);
   }
-  last = { samples, time, took: time - began };
+  last = { samples, start, time, took: time - began };
 }
 
 /** Scrapes again and again while the page is seen, and keeps the figures of one model. Returns the last error. */
@@ -34,7 +36,7 @@ function useScrapes(model) {
   useEffect(() => poll(async (signal) => {
     const began = performance.now();
     try {
-      take(parse(await text(PATH, { signal })), watched.current, began);
+      take(await text(PATH, { signal }), watched.current, began);
       setState({ error: null });
     } catch (error) {
       if (!signal.aborted) setState({ error });
@@ -73,6 +75,10 @@ export default function LiveView() {
   const { error } = useScrapes(model);
   const shown = ticks.filter(({ models }) => models);
   const now = shown.at(-1);
+  if (areSeveral()) {
+    return html`<h1>Live</h1>${error && html`<${Failure} error=${error} />`}<div class="notice warn" role="status"><h2>Several servers answer at this address</h2>
+      <p>Each counts its own requests, and the console reads one of them at a time. Open one server by its own address, or watch all of them in Prometheus.</p></div>`;
+  }
   if (!now) return html`<h1>Live</h1>${error ? html`<${Failure} error=${error} />` : html`<${Loading} lines=${12} />`}`;
   const names = [...new Set(shown.flatMap(({ models }) => [...models.keys()]))].filter(Boolean).sort();
   const figures = ({ models, isCut }) => models && (models.get(model) ?? (isCut ? null : NOTHING)); // null: not known

@@ -3,10 +3,12 @@ import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../
 import { text } from '../lib/api.js';
 import { ago, count, dateTime, number, plural, words } from '../lib/format.js';
 import { Empty, Failure, Loading, modelPath, poll, useGet } from '../lib/parts.js';
+import { START_NAME, areSeveral, startIn } from '../lib/servers.js';
 
 const EVERY = 5000; // ms
 const SHOWN = 200; // rows at first; a store may have thousands
 const REQUESTS = /^(axon_requests_total\{model="([^"]*)",[^}]*\}) (\S+)/gm;
+const PATH = `metrics?name%5B%5D=${START_NAME}&name%5B%5D=axon_requests_total`;
 const HEADLINES = ['accuracy', 'r2'];
 
 /** Returns the main figure of a model's test part as `[name, value]`, or undefined. */
@@ -16,12 +18,15 @@ export const headline = (metrics) => {
   return name && [name, metrics[name]];
 };
 
-/** Returns the requests per second of each model between two readings; a counter that fell began again at 0. */
+/**
+ * Returns the requests per second of each model between two readings of a server that did not start again meanwhile. A
+ * counter that fell did not begin again at 0: some of the server's processes have already removed a version.
+ */
 export function ratesOf(series, before, seconds) {
   const rates = new Map();
   for (const [name, [model, n]] of series) {
     const [, then] = before.get(name) ?? [model, 0];
-    rates.set(model, (rates.get(model) ?? 0) + (n < then ? n : n - then) / seconds);
+    rates.set(model, (rates.get(model) ?? 0) + Math.max(0, n - then) / seconds);
   }
   return rates;
 }
@@ -36,16 +41,17 @@ function useRates() {
     return poll(async (signal) => {
       let now = null;
       try {
-        const found = await text('metrics?name%5B%5D=axon_requests_total', { signal });
-        now = { time: performance.now(), series: new Map() };
+        const found = await text(PATH, { signal });
+        now = { time: performance.now(), start: startIn(found), series: new Map() };
         for (const [, series, model, n] of found.matchAll(REQUESTS)) now.series.set(series, [model, Number(n)]);
       } catch ({ status }) { isRefused = status === 403 || status === 404; } // another fault may pass: the column is empty meanwhile
       if (signal.aborted) return;
       const passed = now && before && now.time - before.time;
-      isMeasured = passed > 0 && passed < 2 * EVERY; // not while the page was hidden
+      // Not while the page was hidden, and not of two servers, or of one that started again.
+      isMeasured = passed > 0 && passed < 2 * EVERY && now.start === before.start && !areSeveral();
       setRates(isMeasured ? ratesOf(now.series, before.series, passed / 1000) : null);
       before = now;
-    }, () => (isRefused ? 0 : isMeasured || !before ? EVERY : EVERY / 3));
+    }, () => (isRefused ? 0 : isMeasured || !before || areSeveral() ? EVERY : EVERY / 3));
   }, []);
   return rates;
 }
@@ -147,7 +153,8 @@ export default function Models({ parameters }) {
       <thead><tr>${COLUMNS.map((column) => html`<${Heading} key=${column.id} column=${column} sort=${sort} setSort=${setSort} />`)}</tr></thead>
       <tbody>${rows.slice(0, most).map((model) => html`<${ModelRow} key=${model.name} model=${model} rates=${rates} />`)}</tbody>
     </table>
-    <p class="muted" role="status">${rows.length === total ? plural(total, 'model') : `${count(rows.length)} of ${plural(total, 'model')}`}</p>
+    <p class="muted" role="status">${rows.length === total ? plural(total, 'model') : `${count(rows.length)} of ${plural(total, 'model')}`}${
+  areSeveral() ? '. Several servers answer at this address, and each counts its own requests.' : ''}</p>
     ${rows.length > most && html`<button class="button" onClick=${() => setMost(most + 1000)}>
       Show ${count(Math.min(1000, rows.length - most))} more</button>`}`}
   </div>`;
