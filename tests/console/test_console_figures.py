@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from browsing import OpenPage, wait_for
 from serving import Server, http_get, http_post, make_checkpoint, numeric, running
-from trying import opened, row_of, settled
+from trying import code, opened, row_of, run_python, run_shell, settled
 
 from models.checkpoint import Checkpoint
 from models.columns.column import DateColumn, NumericColumn
@@ -21,6 +23,8 @@ from models.store import Store
 from training.fit import fit
 
 LARGE = (2**53, 2**53 + 1, 2**53 + 2)
+BEYOND = (10**18 + 1024, 10**18 + 2048)  # exact as floats
+ACCOUNT = NumericColumn(name="account", mean=1e18, std=1e17, minimum=9e17, maximum=1.2e18)
 FAR = NumericTarget(name="stamp", mean=1e8, std=1, minimum=1e8 - 3, maximum=1e8 + 3, origin=1e8)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DATE = DateColumn(name="day", mean=19_000, std=200, minimum=18_262, maximum=19_722.5, missing="mean")
@@ -50,6 +54,9 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     year = NumericColumn(name="year", mean=2019.5, std=0.2, minimum=2019.25, maximum=2019.75)
     store.publish("moments", make_checkpoint(Schema(columns=(WITHIN_A_DAY, *columns), target=price), 4))
     store.publish("imported", imported())
+    accounts = Schema(columns=(*columns, ACCOUNT), target=price)
+    rows = {"examples": [{"x1": 1, "x2": 2, "account": at} for at in BEYOND], "examples_kind": "rows"}
+    store.publish("accounts", replace(make_checkpoint(accounts, 4), data=rows))
     store.publish("far", make_checkpoint(Schema(columns=(year, *columns), target=FAR), 4))
     with running(store.root, folder) as server:
         yield server
@@ -69,6 +76,27 @@ def test_labels_of_64_bits_keep_all_digits(figures: Server, open_page: OpenPage)
     assert page.locator(".legend li").all_inner_texts() == [str(label) for label in LARGE]
     told = page.locator(".plane .reading").inner_text().split(": ")[1].split(",")[0]
     assert int(told) in LARGE
+
+
+def test_a_column_of_numbers_beyond_2_to_the_53_is_answered(
+    figures: Server, open_page: OpenPage, tmp_path: Path
+) -> None:
+    page = opened(open_page, figures, "accounts")
+    for number, account in enumerate(BEYOND, 1):
+        page.get_by_role("button", name=f"Row {number}").click()
+        settled(page)
+        row = row_of(page)
+        assert row | {"account": float(row["account"])} == {"x1": 1, "x2": 2, "account": float(account)}
+        answer = http_post(f"{figures.url}/predict", json={"model": "accounts", "instances": [row]}).json()
+        assert run_shell(code(page, "curl"), tmp_path) == answer
+        inferred = run_shell(code(page, "Open Inference Protocol"), tmp_path)
+        assert inferred["outputs"][0]["data"] == answer["predictions"]
+        assert run_python(code(page, "Python"), tmp_path).startswith(str(answer["predictions"]))
+    page.evaluate("location.hash = '#/models/accounts/decision?x=account&y=x1'")
+    page.wait_for_selector(".plane canvas")
+    assert page.locator(".square .dot").count() == len(BEYOND)
+    page.get_by_label("Across").select_option("x2")
+    wait_for(page, "document.querySelector('.x-name').textContent === 'x2'")
 
 
 def test_values_far_from_zero_with_little_spread_are_told_apart(figures: Server, open_page: OpenPage) -> None:

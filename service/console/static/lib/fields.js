@@ -7,11 +7,18 @@ const DAY = 86_400_000; // ms
 const MOST_OPTIONS = 200; // of a list; a column with more categories has a text field
 let fields = 0;
 
+/**
+ * Returns a row of the server as cells by column; columns that the row lacks have the cells of `rest`, or are missing. A
+ * whole number beyond 2^53 came as a text, which a column of numbers refuses, unlike one of names.
+ */
+export const rowOf = (columns, row, rest = null) => Object.fromEntries(columns.map(({ name, kind }, at) => {
+  const key = Array.isArray(row) ? at : name;
+  const cell = Object.hasOwn(row, key) ? row[key] : rest && rest[name];
+  return [name, kind === 'numeric' && /^-?\d+$/.test(cell) ? Number(cell) : cell];
+}));
+
 /** Returns a row of typical cells by column. */
-export function typicalRow({ columns, example }) {
-  const [row] = example.instances;
-  return Object.fromEntries(columns.map(({ name }, at) => [name, Array.isArray(row) ? row[at] : Object.hasOwn(row, name) ? row[name] : null]));
-}
+export const typicalRow = ({ columns, example }) => rowOf(columns, example.instances[0]);
 
 /** Returns the least and greatest number of a column, in days for dates; null if the column has no range. */
 export function rangeOf({ minimum, maximum, mean, std, kind }) {

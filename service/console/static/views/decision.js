@@ -2,7 +2,7 @@
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 import { post } from '../lib/api.js';
 import { chance, colourOf, hasChances, rgbOf, useTheme } from '../lib/charts.js';
-import { Form, rangeOf, typicalRow } from '../lib/fields.js';
+import { Form, rangeOf, rowOf, typicalRow } from '../lib/fields.js';
 import { resolved, shown } from '../lib/format.js';
 import { latest, useReturns } from '../lib/latest.js';
 import { Empty, Failure, Loading, exactly, modelPath, useGet } from '../lib/parts.js';
@@ -133,7 +133,9 @@ function Planes({ model, detail, models, parameters }) {
     history.replaceState(null, '', `${modelPath(model, 'decision')}?${new URLSearchParams({ x, y, beside, ...(target && { target }) })}`);
   }, [model, x, y, beside, target]);
   const turn = (name) => (chosen) => setAxes(name === 'x' ? { x: chosen, y: chosen === y ? x : y } : { x: chosen === x ? y : x, y: chosen });
-  const marks = (detail.data.examples ?? []).filter((one) => [x, y].every((name) => typeof one?.[name] === 'number')).map((one) => [one[x], one[y]]);
+  const axesOf = [x, y].map((name) => numeric.find((one) => one.name === name));
+  const marks = (detail.data.examples ?? []).filter(Boolean).map((one) => rowOf(axesOf, one)).map((cells) => [cells[x], cells[y]])
+    .filter((cells) => cells.every((cell) => typeof cell === 'number'));
   const common = { row, x, y, ranges, inner: isKnown && inner, marks, target };
   const rest = detail.columns.filter(({ name }) => name !== x && name !== y);
   const names = numeric.map(({ name }) => [name]);

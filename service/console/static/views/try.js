@@ -2,7 +2,7 @@
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 import { post } from '../lib/api.js';
 import { Contributions, Probabilities, chance, hasChances } from '../lib/charts.js';
-import { Form, typicalRow } from '../lib/fields.js';
+import { Form, rowOf, typicalRow } from '../lib/fields.js';
 import { bytes, number, plural, resolved, shown } from '../lib/format.js';
 import { latest, useReturns } from '../lib/latest.js';
 import { Copy, Failure, Loading, exactly, useGet } from '../lib/parts.js';
@@ -173,12 +173,12 @@ function Scoring({ model, version, level, classes, scoring: { job, begin, cancel
       <td>${reason}</td></tr>`)}</tbody></table>${told.length > TOLD_FAULTS && html`<p class="muted">The file names all ${told.length}.</p>`}`}</section>`;
 }
 
-function Examples({ detail, choose }) {
+function Examples({ detail, typical, choose }) {
   const { examples = [], examples_kind: kind } = detail.data;
   const rows = examples.filter((row) => row && !Array.isArray(row));
-  if (!rows.length) return html`<button class="button small" onClick=${() => choose(typicalRow(detail))}>Typical row</button>`;
+  if (!rows.length) return html`<button class="button small" onClick=${() => choose(typical)}>Typical row</button>`;
   const name = kind === 'rows' ? 'Row' : 'Typical row';
-  return rows.slice(0, 8).map((row, at) => html`<button class="button small" onClick=${() => choose(row)}>${name} ${at + 1}</button>`);
+  return rows.slice(0, 8).map((row, at) => html`<button class="button small" onClick=${() => choose(rowOf(detail.columns, row, typical))}>${name} ${at + 1}</button>`);
 }
 
 function Trial({ model, detail }) {
@@ -206,7 +206,7 @@ function Trial({ model, detail }) {
   }, [state.answer]);
   return html`<div class="stack"><div class="trial">
     <section class="card" aria-labelledby="row"><div class="row spread"><h2 id="row">A row</h2>
-        <div class="row" role="group" aria-label="Examples"><${Examples} detail=${detail} choose=${(chosen) => setRow({ ...typical, ...chosen })} /></div></div>
+        <div class="row" role="group" aria-label="Examples"><${Examples} detail=${detail} typical=${typical} choose=${setRow} /></div></div>
       <${Form} columns=${detail.columns} row=${row} typical=${typical} faults=${faultsOf(state.answerError)} distributions=${distributions}
         change=${(name, cell) => setRow((old) => ({ ...old, [name]: cell }))} /></section>
     <div class="stack answers"><section class="card" aria-labelledby="answer" style=${room((detail.classes ?? targets)?.length ?? 0, 12)}><div class="row spread"><h2 id="answer">Answer</h2>
