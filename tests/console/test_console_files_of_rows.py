@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import OpenPage
+from browsing import OpenPage, violations
 from serving import Server, http_post, make_checkpoint, numeric, running
 
-from models.columns.schema import NumericTarget, Schema
+from models.columns.schema import CategoricalColumn, NumericTarget, Schema
 from models.store import Store
 
+TOWN = CategoricalColumn(name="town=a, b", categories=tuple(f"town {at}" for at in range(201)), unknown="ignore")
 HEAD = "x1,x2,note"
 
 
@@ -24,6 +25,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     store = Store(folder / "store")
     price = NumericTarget(name="price", mean=2, std=1, minimum=0, maximum=9)
     store.publish("sums", make_checkpoint(Schema(columns=(numeric("x1"), numeric("x2")), target=price), 4))
+    store.publish("towns", make_checkpoint(Schema(columns=(numeric("x1"), numeric("x2"), TOWN), target=price), 4))
     with running(store.root, folder) as server:
         yield server
 
@@ -167,3 +169,32 @@ def test_a_file_whose_rows_all_have_another_width_is_refused(plain: Server, open
     alert.wait_for()
     wanted = "None of the first rows can be scored: the row has 4 cells where the first line has 3"
     assert wanted in alert.inner_text()
+
+
+def test_a_category_that_training_did_not_see_is_told(plain: Server, open_page: OpenPage) -> None:
+    page = open_page(f"{plain.url}/#/models/towns/try").page
+    page.wait_for_selector(".prediction")
+    field = page.get_by_label(TOWN.name, exact=True)
+    assert page.get_by_text("Training did not see").count() == 0
+    field.fill("Atlantis")
+    note = page.get_by_text("Training did not see this category.")
+    note.wait_for()
+    assert field.get_attribute("aria-describedby") == note.get_attribute("id")
+    assert field.get_attribute("aria-invalid") is None
+    page.get_by_role("region", name="Answer").get_by_text("the categories of 1 cell: 1 of town=a, b.").wait_for()
+    assert violations(page) == []
+    field.fill("town 7")
+    note.wait_for(state="detached")
+    names = ["town 7", "Atlantis", "Thule"] * 2000
+    text = "\n".join(['x1,x2,"town=a, b"', *(f"1,2,{name}" for name in names)])
+    page.get_by_text("A whole table").wait_for()
+    found = records(scored(page, text))
+    assert len(found) == len(names) + 1
+    status = page.get_by_role("region", name="A whole table").get_by_role("status").inner_text()
+    assert "Training did not see the categories of 4000 cells: 4000 of town=a, b." in status
+    page.evaluate("location.hash = '#/models/towns/decision'")
+    page.wait_for_selector(".plane canvas")
+    page.get_by_text("The other columns").click()
+    page.get_by_label(TOWN.name, exact=True).fill("Atlantis")
+    page.locator(".plane").get_by_text("the categories of 4096 cells").wait_for()
+    assert violations(page) == []

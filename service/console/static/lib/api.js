@@ -79,6 +79,25 @@ const parsed = (text) => JSON.parse(text, /(?<![\d.])\d{16}/.test(text)
   ? (_, value, { source } = {}) => (Number.isInteger(value) && !Number.isSafeInteger(value) && /^-?\d+$/.test(source) ? source : value) : undefined);
 const json = async (response) => parsed(await response.text());
 
+const NONE = { cells: 0, columns: [] };
+
+/** Returns how many cells of a request had a category that training did not see, and of which columns, as far as told. */
+export function unknownIn({ headers }) {
+  const cells = Number(headers.get('X-Axon-Unknown-Categories'));
+  return cells ? { cells, columns: (headers.get('X-Axon-Unknown-Columns') ?? '').split(', ').filter(Boolean).map((part) => {
+    const [name, n] = part.split('=');
+    return [decodeURIComponent(name), Number(n)];
+  }) } : NONE;
+}
+
+/** Writes the number of such cells by column. */
+export function unknownText({ cells, columns }) {
+  const named = columns.map(([name, n]) => `${n} of ${name}`);
+  const rest = columns.reduce((left, [, n]) => left - n, cells);
+  return `Training did not see the categories of ${cells === 1 ? '1 cell' : `${cells} cells`}${
+    named.length ? `: ${named.join(', ')}${rest ? `, and ${rest} more` : ''}` : ''}.`;
+}
+
 async function problemOf(response) {
   let document = {};
   try { document = await response.json(); } catch { /* an answer of a proxy: the status says it */ }
@@ -121,7 +140,7 @@ export const get = (path, options = {}) => ask(path, { patient: true, ...options
 export const text = (path, { accept = 'text/plain', ...options } = {}) =>
   ask(path, { patient: true, headers: { Accept: accept }, ...options }, (response) => response.text());
 
-/** Posts an object as JSON, or a text or Blob as it is, and returns the JSON answer. */
+/** Posts an object as JSON, or a text or Blob as it is, and returns the JSON answer with the unknown categories. */
 export function post(path, body, { headers = {}, ...options } = {}) {
   const plain = typeof body === 'string' || body instanceof Blob;
   return ask(path, {
@@ -129,5 +148,5 @@ export function post(path, body, { headers = {}, ...options } = {}) {
     body: plain ? body : JSON.stringify(body),
     headers: plain ? headers : { 'Content-Type': 'application/json', ...headers },
     ...options,
-  }, json);
+  }, async (response) => ({ ...await json(response), unknown: unknownIn(response) }));
 }

@@ -43,7 +43,7 @@ const acceptsGaps = ({ missing, fill }) => (missing && missing !== 'refuse') || 
 const daysOf = (text) => Date.parse(/T\d\d:\d\d(:\d\d(\.\d+)?)?$/.test(text) ? `${text}Z` : text) / DAY;
 
 /** A number or a date: a slider over the range of training, and a field for any other value. */
-function Measure({ id, column, value, typical, change, described }) {
+function Measure({ id, column, value, typical, change, described, invalid }) {
   const [draft, setDraft] = useState(null);
   const isDate = column.kind === 'date';
   const hours = isDate && (column.parts.includes('hour') || [value, typical].some((cell) => /T(?!00:00:00)/.test(cell ?? '')));
@@ -62,13 +62,13 @@ function Measure({ id, column, value, typical, change, described }) {
       step=${step} value=${isDate ? daysOf(String(value)) || range[0] : value ?? range[0]} aria-label=${`${column.name}, slider`}
       aria-valuetext=${isDate ? kept : undefined} disabled=${value === null} onInput=${slid} />`}
     <input id=${id} type=${isDate ? (hours ? 'datetime-local' : 'date') : 'number'} step=${isDate ? (hours ? 1 : undefined) : 'any'} value=${draft ?? kept}
-      disabled=${value === null} aria-describedby=${described} aria-invalid=${described ? 'true' : undefined}
+      disabled=${value === null} aria-describedby=${described} aria-invalid=${invalid}
       onInput=${typed} onBlur=${() => setDraft(null)} />`;
 }
 
-function Category({ id, column, value, change, described }) {
+function Category({ id, column, value, change, described, invalid }) {
   const { categories } = column;
-  const common = { id, disabled: value === null, 'aria-describedby': described, 'aria-invalid': described ? 'true' : undefined };
+  const common = { id, disabled: value === null, 'aria-describedby': described, 'aria-invalid': invalid };
   if (categories.length <= MOST_OPTIONS) {
     return html`<select ...${common} value=${String(value)} onChange=${(event) => change(event.target.value)}>${categories.map((name) => html`
       <option key=${name} value=${name}>${name}</option>`)}</select>`;
@@ -85,29 +85,29 @@ function about(column) {
   return column.minimum === null ? 'range unknown' : `${told(range[0])} to ${told(range[1])}`;
 }
 
-/** A field for one column. `counted`: its distribution in training, null while that is loaded. */
-export function Field({ column, value, typical, change, fault, counted }) {
+/** A field for one column. `counted`: its distribution in training, null while that is loaded. `note`: about its value. */
+export function Field({ column, value, typical, change, fault, note, counted }) {
   const [id] = useState(() => `field-${fields += 1}`);
-  const described = fault ? `${id}-fault` : undefined;
+  const described = fault || note ? `${id}-note` : undefined;
   const Cell = column.kind === 'categorical' ? Category : Measure;
   return html`<div class="cell"><div class="row spread"><label for=${id}>${column.name}</label><span class="muted">${about(column)}</span></div>
     ${column.kind !== 'categorical' && (counted ? html`<${Distribution} of=${counted} width=${300} height=${22} />` : counted === null && html`<div class="bars-place"></div>`)}
-    <div class="row"><${Cell} id=${id} column=${column} value=${value} typical=${typical} change=${change} described=${described} />
+    <div class="row"><${Cell} id=${id} column=${column} value=${value} typical=${typical} change=${change} described=${described} invalid=${fault ? 'true' : undefined} />
       ${acceptsGaps(column) && html`<label class="check"><input type="checkbox" checked=${value === null} aria-label=${`${column.name} is missing`}
         onChange=${(event) => change(event.target.checked ? null : typical ?? firstCell(column))} />missing</label>`}</div>
-    ${fault && html`<p id=${described} class="fault">${fault}</p>`}</div>`;
+    ${(fault || note) && html`<p id=${described} class=${fault ? 'fault' : 'muted'}>${fault || note}</p>`}</div>`;
 }
 
 /** A form of fields for some columns; many columns are searched by name. */
-export function Form({ columns, row, typical, change, faults = new Map(), distributions, most = 24 }) {
+export function Form({ columns, row, typical, change, faults = new Map(), notes = new Map(), distributions, most = 24 }) {
   const [search, setSearch] = useState('');
   const [shown, show] = useState(most);
   const wanted = search.trim().toLowerCase();
-  const found = columns.filter(({ name }) => name.toLowerCase().includes(wanted) || faults.has(name));
+  const found = columns.filter(({ name }) => name.toLowerCase().includes(wanted) || faults.has(name) || notes.has(name));
   return html`<div class="stack">${columns.length > most && html`<label class="field inline">Find a column
       <input type="search" value=${search} onInput=${(event) => setSearch(event.target.value)} /></label>`}
     <div class="cells">${found.slice(0, shown).map((column) => html`<${Field} key=${column.name} column=${column} value=${row[column.name]}
-      typical=${typical[column.name]} fault=${faults.get(column.name)} counted=${distributions === null ? null : distributions?.get(column.name)}
+      typical=${typical[column.name]} fault=${faults.get(column.name)} note=${notes.get(column.name)} counted=${distributions === null ? null : distributions?.get(column.name)}
       change=${(cell) => change(column.name, cell)} />`)}</div>
     ${found.length > shown && html`<button class="button" onClick=${() => show(shown + 120)}>Show more of ${plural(found.length, 'column')}</button>`}</div>`;
 }

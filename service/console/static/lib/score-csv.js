@@ -1,5 +1,5 @@
 // A CSV file through `POST /predict`, in requests of some thousand rows, and the same file with the answers beside.
-import { send } from './api.js';
+import { send, unknownIn } from './api.js';
 import { Records, cellsOf, quoted } from './csv.js';
 
 const ROWS = 4000; // of a request
@@ -39,14 +39,16 @@ async function scoreRows(job, head, rows) {
     }
     const body = `${[head, ...places.map((at) => rows[at])].join('\n')}\n`;
     try {
-      const text = await send(`predict?model=${encodeURIComponent(version)}${level ? `&intervals=${level}` : ''}`, {
+      const { text, unknown } = await send(`predict?model=${encodeURIComponent(version)}${level ? `&intervals=${level}` : ''}`, {
         method: 'POST', body, signal, headers: { 'Content-Type': 'text/csv', Accept: 'text/csv' },
-      }, (response) => response.text());
+      }, async (response) => ({ text: await response.text(), unknown: unknownIn(response) }));
       const [first, ...answers] = new Records(',').take(text, true);
       if (answers.length !== places.length) throw new Error(`${answers.length} answers came for ${places.length} rows.`);
       header = first.text;
       places.forEach((at, i) => { lines[at] = answers[i].text; });
       job.answered = true;
+      job.unknown += unknown.cells;
+      unknown.columns.forEach(([name, n]) => job.columns.set(name, (job.columns.get(name) ?? 0) + n));
       tries = 0;
     } catch (error) {
       if (signal.aborted) throw error;
@@ -78,14 +80,14 @@ async function scoreRows(job, head, rows) {
 
 /**
  * Scores a CSV file by one version, with the intervals of a level. Returns the file with columns added as a Blob, the
- * number of rows, and the faults by row from 1.
+ * number of rows, the faults by row from 1, and the unknown categories.
  */
 export async function scoreCsv(file, { version, level, signal, progress, rowsOfRequest = ROWS }) {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   const decoded = (...given) => {
     try { return decoder.decode(...given); } catch { throw new Error('The file is not text in UTF-8.'); }
   };
-  const job = { version, level, signal, answered: false, refusals: 0, fault: null };
+  const job = { version, level, signal, answered: false, refusals: 0, fault: null, unknown: 0, columns: new Map() };
   const records = new Records();
   const reader = file.stream().getReader();
   const [lines, faults] = [[], new Map()];
@@ -135,7 +137,8 @@ export async function scoreCsv(file, { version, level, signal, progress, rowsOfR
   if (batch.length) await flush();
   if (!lines.length) throw new Error('The file has no rows: the first line names the columns, and a row follows.');
   if (job.fault && !job.answered) throw job.fault;
-  return { blob: joined(mark, head, header, lines, faults, records.delimiter), rows: lines.length, faults };
+  const unknown = { cells: job.unknown, columns: [...job.columns].sort(([, a], [, b]) => b - a) };
+  return { blob: joined(mark, head, header, lines, faults, records.delimiter), rows: lines.length, faults, unknown };
 }
 
 /** Returns a record with as many cells as the first line, so that answers stand in their columns; and the surplus cells. */

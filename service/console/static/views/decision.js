@@ -1,6 +1,6 @@
 // What a model answers over the plane of two columns, beside another model of the same columns.
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
-import { post } from '../lib/api.js';
+import { post, unknownText } from '../lib/api.js';
 import { chance, colourOf, hasChances, rgbOf, useTheme } from '../lib/charts.js';
 import { Form, rangeOf, rowOf, typicalRow } from '../lib/fields.js';
 import { resolved, shown } from '../lib/format.js';
@@ -93,7 +93,8 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target
         <span class="cursor" style=${{ left: `${(100 * (i + 0.5)) / side}%`, bottom: `${(100 * (j + 0.5)) / side}%` }}></span></div>
       <span class="x-low">${mark(xs[0], xs)}</span><span class="x-name">${answer.asked.x}</span><span class="x-top">${mark(xs[1], xs)}</span></div>
     <p class="reading" aria-live=${chosen === null ? 'off' : 'polite'}>${mark(coordinate(xs, i, side), xs)}, ${mark(coordinate(ys, j, side), ys)}: ${told}</p>
-    <${Legend} classes=${classes} found=${found} values=${values} /></section>`;
+    <${Legend} classes=${classes} found=${found} values=${values} />
+    ${answer.unknown.cells > 0 && html`<p class="muted">${unknownText(answer.unknown)}</p>`}</section>`;
 }
 
 /** The plane of another model, if the other model has the same columns. */

@@ -1,6 +1,6 @@
 // A form from the columns of a model: the answer and its reasons while a slider moves, the request as code, and CSV.
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
-import { post } from '../lib/api.js';
+import { post, unknownText } from '../lib/api.js';
 import { Contributions, Probabilities, chance, hasChances } from '../lib/charts.js';
 import { Form, rowOf, typicalRow } from '../lib/fields.js';
 import { bytes, number, plural, resolved, shown } from '../lib/format.js';
@@ -47,6 +47,10 @@ function useLate(isOld, answer) {
 
 const faultsOf = (error) => new Map((error?.errors ?? []).filter(({ column }) => column).map(({ column, message }) => [column, message]));
 
+/** Returns a note at each column whose cell has a category that training did not see, unless the cell changed meanwhile. */
+const notesOf = (answer, [given] = [], row) => new Map((answer?.unknown.columns ?? []).filter(([name]) => given[name] === row[name])
+  .map(([name]) => [name, 'Training did not see this category.']));
+
 const LEVELS = [0.8, 0.9, 0.95];
 const percent = (level) => `${100 * level} %`;
 const SHOWN_TARGETS = 20;
@@ -87,7 +91,8 @@ function Answer({ detail, answer, error, isOld }) {
       <span class="muted">${detail.target.name}</span></p>`}
     ${covering(detail, answer) && html`<p>${covering(detail, answer)}</p>`}
     ${values && html`<${Probabilities} classes=${detail.classes} values=${values} predicted=${prediction} />`}
-    <p class="muted">${answer.model}@${answer.version}, ${number(answer.took, 2)} ms with the way there and back</p></div>`;
+    <p class="muted">${answer.model}@${answer.version}, ${number(answer.took, 2)} ms with the way there and back.${
+  answer.unknown.cells > 0 ? ` ${unknownText(answer.unknown)}` : ''}</p></div>`;
 }
 
 const isOld = (of, ...asked) => asked.some((part, at) => of?.[at] !== part);
@@ -128,8 +133,8 @@ function useScoring(version, level) {
     const set = (news) => stop.current === own && setJob((old) => ({ ...old, ...news }));
     setJob({ name: file.name, size: file.size, bytes: 0, rows: 0, faults: 0, running: true });
     try {
-      const { blob, rows, faults } = await scoreCsv(file, { version, level, signal, progress: set });
-      set({ running: false, rows, told: [...faults].sort(([a], [b]) => a - b), url: URL.createObjectURL(blob) });
+      const { blob, rows, faults, unknown } = await scoreCsv(file, { version, level, signal, progress: set });
+      set({ running: false, rows, unknown, told: [...faults].sort(([a], [b]) => a - b), url: URL.createObjectURL(blob) });
     } catch (error) { set({ running: false, error: signal.aborted ? null : error, cancelled: signal.aborted }); }
   };
   useEffect(() => () => stop.current?.abort(), []);
@@ -165,7 +170,7 @@ function Scoring({ model, version, level, classes, scoring: { job, begin, cancel
     ${job?.running && html`<label class="field">${job.name}: ${plural(job.rows, 'row')} of ${bytes(job.size)}
       <progress max=${job.size || 1} value=${job.bytes}></progress></label>`}
     <div role="status">${job?.url && html`<p>${job.name}: ${plural(job.rows - told.length, 'row')} scored by ${version}${
-      told.length ? `; ${plural(told.length, 'row')} could not be scored` : ''}.</p>`}
+      told.length ? `; ${plural(told.length, 'row')} could not be scored` : ''}.${job.unknown.cells > 0 ? ` ${unknownText(job.unknown)}` : ''}</p>`}
       ${job?.cancelled && html`<p>${job.name} was cancelled after ${plural(job.rows, 'row')}.</p>`}</div>
     ${job?.error && html`<${Failure} error=${job.error} />`}
     ${told.length > 0 && html`<table class="table"><caption class="visually-hidden">Rows that could not be scored</caption><thead><tr>
@@ -207,7 +212,7 @@ function Trial({ model, detail }) {
   return html`<div class="stack"><div class="trial">
     <section class="card" aria-labelledby="row"><div class="row spread"><h2 id="row">A row</h2>
         <div class="row" role="group" aria-label="Examples"><${Examples} detail=${detail} typical=${typical} choose=${setRow} /></div></div>
-      <${Form} columns=${detail.columns} row=${row} typical=${typical} faults=${faultsOf(state.answerError)} distributions=${distributions}
+      <${Form} columns=${detail.columns} row=${row} typical=${typical} faults=${faultsOf(state.answerError)} notes=${notesOf(state.answer, state.answerOf, row)} distributions=${distributions}
         change=${(name, cell) => setRow((old) => ({ ...old, [name]: cell }))} /></section>
     <div class="stack answers"><section class="card" aria-labelledby="answer" style=${room((detail.classes ?? targets)?.length ?? 0, 12)}><div class="row spread"><h2 id="answer">Answer</h2>
         <${Level} detail=${detail} level=${level} choose=${setLevel} /></div>
