@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +226,45 @@ def test_a_restart_is_told_and_survived(locked_store: Store, tmp_path: Path, ope
         server.stop()
     finally:
         server.kill()
+
+
+def hang(server: Server, signal_: signal.Signals) -> None:
+    """Sends a signal that stops or continues all processes of a server."""
+    for pid in server.processes():
+        os.kill(pid, signal_)
+
+
+def test_a_server_that_hangs_is_told_and_comes_back(tmp_path: Path, open_page: OpenPage) -> None:
+    with running(make_store(tmp_path).root, tmp_path) as server:
+        page = open_page(f"{server.url}/#/nowhere", allowed=NO_ANSWER).page
+        page.clock.install()
+        page.evaluate("location.hash = '#/models'")
+        page.wait_for_selector("table.models")
+        try:
+            hang(server, signal.SIGSTOP)
+            with page.expect_request("**/models"):
+                page.clock.fast_forward(6_000)  # the next reading of the list
+            page.clock.fast_forward(21_000)
+            page.get_by_text("The server does not answer").wait_for()
+            page.wait_for_timeout(6_000)  # a probe that hangs
+            hang(server, signal.SIGCONT)
+            page.clock.fast_forward(8_000)
+            wait_for(page, "document.querySelector('.connection').textContent === ''")
+            page.evaluate("location.hash = '#/models/price/try'")
+            page.wait_for_selector(".prediction")
+            wait_for(page, "document.querySelector('.reasons') && !document.querySelector('.stale')")
+            hang(server, signal.SIGSTOP)
+            with page.expect_request("**/predict"):
+                page.get_by_label("rooms", exact=True).fill("2")
+            page.clock.fast_forward(21_000)
+            page.wait_for_timeout(500)
+            assert page.get_by_text("The server does not answer").count() == 0
+            page.clock.fast_forward(41_000)
+            page.locator(".answers").get_by_text("The server does not answer").first.wait_for()
+        finally:
+            hang(server, signal.SIGCONT)
+        page.clock.fast_forward(8_000)
+        wait_for(page, "document.querySelector('.reasons') && !document.querySelector('.stale, .fault')")
 
 
 def test_what_is_not_there_is_said_in_the_servers_words(console: Server, open_page: OpenPage) -> None:

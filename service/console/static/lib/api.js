@@ -3,6 +3,11 @@
 const KEY = 'axon.key';
 const MOST_WAIT = 8; // seconds between two tries
 const LOADING = 10_000; // ms for which a server that is up may not be ready
+// Limits in ms, since a server or network that hangs closes no connection: the request is then as good as lost.
+const PROBE = 5_000;
+const GET = 20_000; // until an answer begins
+const POST = 60_000; // the server's own deadline, 30 s by default, comes first
+const BODY = 120_000; // for a large answer over a slow network
 
 /** Events: `key` (a key is needed, or there is another one) and `connection` (lost, restored, next try). */
 export const events = new EventTarget();
@@ -59,7 +64,7 @@ function untilBack() {
       tell('connection');
       await Promise.race([sleep(wait), new Promise((done) => { hurry = done; })]);
       try {
-        const { ok } = await fetch(address('health/ready'), { cache: 'no-store' });
+        const { ok } = await fetch(address('health/ready'), { cache: 'no-store', signal: AbortSignal.timeout(PROBE) });
         up ??= performance.now();
         if (ok || performance.now() - up > LOADING) break;
       } catch { up = null; }
@@ -72,7 +77,7 @@ function untilBack() {
 }
 
 /** Waits until the server answers; true if it did not answer at once. */
-export const restored = () => fetch(address('health/live'), { cache: 'no-store' }).then(() => false, () => untilBack().then(() => true));
+export const restored = () => fetch(address('health/live'), { cache: 'no-store', signal: AbortSignal.timeout(PROBE) }).then(() => false, () => untilBack().then(() => true));
 
 /** Returns a document; a whole number beyond 2^53, such as a label of 64 bits, as the text that stands there. */
 const parsed = (text) => JSON.parse(text, /(?<![\d.])\d{16}/.test(text)
@@ -113,10 +118,16 @@ async function problemOf(response) {
 async function ask(path, { patient = false, headers = {}, ...options }, read) {
   for (;;) {
     const key = apiKey.value;
+    const limit = new AbortController();
+    const end = () => limit.abort();
+    let timer = setTimeout(end, options.method === 'POST' ? POST : GET);
     try {
       const response = await fetch(address(path), {
         ...options, headers: key ? { ...headers, 'X-API-Key': key } : headers, cache: 'no-store',
+        signal: AbortSignal.any([limit.signal, ...(options.signal ? [options.signal] : [])]),
       });
+      clearTimeout(timer);
+      timer = setTimeout(end, BODY);
       if (!response.ok) throw await problemOf(response);
       return await read(response);
     } catch (error) {
@@ -126,12 +137,12 @@ async function ask(path, { patient = false, headers = {}, ...options }, read) {
       if (!patient) throw new ApiError(0, { title: 'No answer', detail: 'The server does not answer.' });
       await back;
       options.signal?.throwIfAborted();
-    }
+    } finally { clearTimeout(timer); }
   }
 }
 
 /** Sends a request and returns what `read` makes of the `Response`; throws an ApiError for an error answer. */
-export const send = (path, options = {}, read = (response) => response) => ask(path, options, read);
+export const send = (path, options, read) => ask(path, options, read);
 
 /** Returns the JSON answer to a GET; waits while the server is away. */
 export const get = (path, options = {}) => ask(path, { patient: true, ...options }, json);

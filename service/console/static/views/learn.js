@@ -94,7 +94,7 @@ function Plot({ name, about }) {
   useEffect(() => {
     const stop = new AbortController();
     let url = null;
-    send(`studies/${name}/plot`, { signal: stop.signal }).then((response) => response.blob()).then((blob) => {
+    send(`studies/${name}/plot`, { signal: stop.signal }, (response) => response.blob()).then((blob) => {
       url = URL.createObjectURL(blob);
       setState({ url });
     }).catch((error) => stop.signal.aborted || setState({ error }));
