@@ -153,6 +153,24 @@ def test_a_model_without_a_plane_says_so(viewed: Server, open_page: OpenPage) ->
     assert violations(page) == []
 
 
+def test_a_plane_whose_new_axes_fail_keeps_the_frame_and_the_dots_of_the_old_ones(
+    viewed: Server, open_page: OpenPage
+) -> None:
+    page = opened(open_page, viewed, "iris/decision?x=petal_length&y=petal_width", allowed=("500",))
+    marks = page.locator(".square .range, .square .dot")
+    before = [mark.get_attribute("style") for mark in marks.all()]
+    assert len(before) > 1
+    page.route("**/predict", lambda route: route.fulfill(status=500, body="{}"))
+    page.get_by_label("Across").select_option("sepal_width")
+    page.locator(".plane .fault").wait_for()
+    assert page.locator(".x-name").inner_text() == "petal_length"
+    assert [mark.get_attribute("style") for mark in marks.all()] == before
+    page.unroute("**/predict")
+    page.get_by_label("Up").select_option("sepal_length")
+    wait_for(page, "document.querySelector('.x-name').textContent === 'sepal_width'")
+    assert [mark.get_attribute("style") for mark in marks.all()] != before
+
+
 @pytest.mark.parametrize("width", [360, 800])
 def test_a_plane_fits_a_telephone(viewed: Server, open_page: OpenPage, width: int) -> None:
     for model in ("xor", HOSTILE_MODEL):

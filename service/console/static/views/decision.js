@@ -46,7 +46,8 @@ const ofTarget = (answer, targets, target) => (targets ? { ...answer, prediction
 
 function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target }) {
   const version = exactly(detail);
-  const question = useMemo(() => ({ version, columns, row, x, y, ranges }), [version, columns, row, x, y, ranges]);
+  // The frame and the dots are those of the axes that were asked about, also if the answer for newer axes fails.
+  const question = useMemo(() => ({ version, columns, row, x, y, ranges, inner, marks }), [version, columns, row, x, y, ranges, inner, marks]);
   const { answer: whole, error, retry } = usePlane(question);
   const theme = useTheme();
   const canvas = useRef();
@@ -63,7 +64,7 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target
     canvas.current.getContext('2d').putImageData(image, 0, 0);
   }, [found, theme]);
   if (!found) return html`<section class="card plane"><h2>${model}</h2>${error ? html`<${Failure} error=${error} retry=${retry} />` : html`<div class="square"></div>`}</section>`;
-  const [xs, ys] = answer.asked.ranges;
+  const { ranges: [xs, ys], inner: frame, marks: dots } = answer.asked;
   const at = chosen ?? Math.floor(side / 2) * (side + 1);
   const [i, j] = [at % side, Math.floor(at / side)];
   const limit = (n) => Math.max(0, Math.min(side - 1, n));
@@ -82,14 +83,14 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target
   const mark = (value, [low, high]) => resolved(value, high - low, 3);
   const told = classes ? `${shown(classes[here.at])}${hasChances(detail) ? `, ${chance(here.value)}` : ''}` : resolved(here.value, values[1] - values[0], 4);
   const share = (value, [low, high]) => (100 * (value - low)) / (high - low);
-  const box = inner && { left: `${share(inner[0][0], xs)}%`, right: `${100 - share(inner[0][1], xs)}%`, bottom: `${share(inner[1][0], ys)}%`, top: `${100 - share(inner[1][1], ys)}%` };
+  const box = frame && { left: `${share(frame[0][0], xs)}%`, right: `${100 - share(frame[0][1], xs)}%`, bottom: `${share(frame[1][0], ys)}%`, top: `${100 - share(frame[1][1], ys)}%` };
   return html`<section class="card plane" aria-label=${model}><h2><a href=${modelPath(model)}>${model}</a>${targets && html` <span class="muted">${target}</span>`}</h2>
     ${error && html`<p class="fault" role="alert">${error.message}</p>`}
     <div class="axes"><span class="y-name">${answer.asked.y}</span><span class="y-top">${mark(ys[1], ys)}</span><span class="y-low">${mark(ys[0], ys)}</span>
       <div class="square" role="application" tabindex="0" aria-label=${`Answers of ${model} over ${answer.asked.x} and ${answer.asked.y}; the arrow keys move the point`}
         onPointerMove=${point} onPointerDown=${point} onKeyDown=${move}><canvas ref=${canvas} aria-hidden="true"></canvas>
         ${box && html`<span class="range" style=${box}></span>`}
-        ${marks.map(([mx, my]) => html`<span class="dot" style=${{ left: `${share(mx, xs)}%`, bottom: `${share(my, ys)}%` }}></span>`)}
+        ${dots.map(([mx, my]) => html`<span class="dot" style=${{ left: `${share(mx, xs)}%`, bottom: `${share(my, ys)}%` }}></span>`)}
         <span class="cursor" style=${{ left: `${(100 * (i + 0.5)) / side}%`, bottom: `${(100 * (j + 0.5)) / side}%` }}></span></div>
       <span class="x-low">${mark(xs[0], xs)}</span><span class="x-name">${answer.asked.x}</span><span class="x-top">${mark(xs[1], xs)}</span></div>
     <p class="reading" aria-live=${chosen === null ? 'off' : 'polite'}>${mark(coordinate(xs, i, side), xs)}, ${mark(coordinate(ys, j, side), ys)}: ${told}</p>
@@ -134,9 +135,11 @@ function Planes({ model, detail, models, parameters }) {
     history.replaceState(null, '', `${modelPath(model, 'decision')}?${new URLSearchParams({ x, y, beside, ...(target && { target }) })}`);
   }, [model, x, y, beside, target]);
   const turn = (name) => (chosen) => setAxes(name === 'x' ? { x: chosen, y: chosen === y ? x : y } : { x: chosen === x ? y : x, y: chosen });
-  const axesOf = [x, y].map((name) => numeric.find((one) => one.name === name));
-  const marks = (detail.data.examples ?? []).filter(Boolean).map((one) => rowOf(axesOf, one)).map((cells) => [cells[x], cells[y]])
-    .filter((cells) => cells.every((cell) => typeof cell === 'number'));
+  const marks = useMemo(() => {
+    const both = [x, y].map((name) => numeric.find((one) => one.name === name));
+    return (detail.data.examples ?? []).filter(Boolean).map((one) => rowOf(both, one)).map((cells) => [cells[x], cells[y]])
+      .filter((cells) => cells.every((cell) => typeof cell === 'number'));
+  }, [x, y, detail]);
   const common = { row, x, y, ranges, inner: isKnown && inner, marks, target };
   const rest = detail.columns.filter(({ name }) => name !== x && name !== y);
   const names = numeric.map(({ name }) => [name]);
