@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import OpenPage, wait_for
+from browsing import OpenPage, violations, wait_for
 from serving import Server, http_get, http_post, make_checkpoint, numeric, running
 from trying import code, opened, row_of, run_python, run_shell, settled
 
@@ -23,6 +23,7 @@ from models.store import Store
 from training.fit import fit
 
 LARGE = (2**53, 2**53 + 1, 2**53 + 2)
+MANY = tuple(f"kind {at}" for at in range(40))
 BEYOND = (10**18 + 1024, 10**18 + 2048)  # exact as floats
 ACCOUNT = NumericColumn(name="account", mean=1e18, std=1e17, minimum=9e17, maximum=1.2e18)
 FAR = NumericTarget(name="stamp", mean=1e8, std=1, minimum=1e8 - 3, maximum=1e8 + 3, origin=1e8)
@@ -54,6 +55,8 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     year = NumericColumn(name="year", mean=2019.5, std=0.2, minimum=2019.25, maximum=2019.75)
     store.publish("moments", make_checkpoint(Schema(columns=(WITHIN_A_DAY, *columns), target=price), 4))
     store.publish("imported", imported())
+    many = ClassTarget(name="kind", labels=MANY)
+    store.publish("many", make_checkpoint(Schema(columns=columns, target=many), 4))
     accounts = Schema(columns=(*columns, ACCOUNT), target=price)
     rows = {"examples": [{"x1": 1, "x2": 2, "account": at} for at in BEYOND], "examples_kind": "rows"}
     store.publish("accounts", replace(make_checkpoint(accounts, 4), data=rows))
@@ -266,3 +269,29 @@ def test_the_distribution_of_weights_is_named_after_them(figures: Server, open_p
     bars = page.get_by_role("region", name="Weights").locator("svg.bars")
     bars.first.wait_for()
     assert bars.first.get_attribute("aria-label").startswith("Distribution of the weights: ")
+
+
+@pytest.mark.parametrize("present", [[3, 11, 12], [0, 8, 16, 24, 32, 1, 9, 17], range(5, 15), range(40)], ids=len)
+def test_two_classes_of_a_plane_are_told_apart(figures: Server, open_page: OpenPage, present: Sequence[int]) -> None:
+    page = open_page(f"{figures.url}/#/models").page
+    stripes = [MANY[present[at % 64 * len(present) // 64]] for at in range(64 * 64)]
+    page.route("**/predict", lambda route: route.fulfill(json={"model": "many", "version": 1, "predictions": stripes}))
+    page.evaluate("location.hash = '#/models/many/decision'")
+    page.wait_for_selector(".plane canvas")
+    wait_for(page, "document.querySelector('canvas').width === 64")
+    line = page.locator("canvas").evaluate("one => [...one.getContext('2d').getImageData(0, 9, 64, 1).data]")
+    colours = [tuple(line[at : at + 3]) for at in range(0, len(line), 4)]
+    legend = page.locator(".legend li")
+    names = legend.all_inner_texts()
+    swatches = [one.get_attribute("style") for one in page.locator(".legend .swatch").all()]
+    if len(present) <= 8:
+        assert len(set(colours)) == len(present)
+        assert names == [MANY[at] for at in sorted(present)]
+        assert len(set(swatches)) == len(present)
+    else:
+        edges = [at for at in range(63) if stripes[at] != stripes[at + 1]]
+        assert len({colours[at] for at in edges}) == 1
+        assert colours[edges[0]] not in [colour for at, colour in enumerate(colours) if at not in edges]
+        assert names[16:] == ([f"and {len(present) - 16} more"] if len(present) > 16 else [])
+        page.get_by_text(f"The plane has {len(present)} classes, and 8 colours").wait_for()
+    assert violations(page) == []

@@ -9,7 +9,7 @@ export const chance = (share) => `${(100 * share).toFixed(1)} %`;
 /** Tells if a model gives probabilities, and not a label alone. */
 export const hasChances = ({ architecture }) => !['step', 'argmax'].includes(architecture.output);
 
-/** Returns the colour of a class, by number. */
+/** Returns the colour of a class, by number; there are eight. */
 export const colourOf = (at) => `var(--c${at % 8})`;
 
 /** Returns a number that grows whenever the theme changes, so that a canvas is drawn again. */

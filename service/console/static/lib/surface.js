@@ -1,5 +1,8 @@
 // The answers of a model over the plane of two columns, as points to ask about and as colours.
 
+/** Number of colours of classes. */
+export const COLOURS = 8;
+
 const CELLS = 400_000; // of a request; a wide model gets fewer points
 
 /** Returns the number of points along each side for a model with some columns. */
@@ -37,13 +40,35 @@ export function points({ predictions, probabilities }, classes) {
   });
 }
 
-/** Returns the colours of an image `side` × `side`, its first line at the top. `colours`: [red, green, blue] by class. */
-export function pixels(found, side, background, colours) {
+/**
+ * Returns the number of a colour for each class in a plane: its own one, or a free one if another class has it. If there
+ * are more classes than colours, the smallest areas share the colours of others.
+ */
+export function coloursOf(found) {
+  const areas = new Map();
+  for (const { at } of found) areas.set(at, (areas.get(at) ?? 0) + 1);
+  const isMany = areas.size > COLOURS;
+  const taken = new Set();
+  return new Map([...areas].sort(([a, m], [b, n]) => (isMany && n - m) || a - b).map(([at]) => {
+    let colour = at % COLOURS;
+    while (taken.has(colour) && taken.size < COLOURS) colour = (colour + 1) % COLOURS;
+    taken.add(colour);
+    return [at, colour];
+  }));
+}
+
+/**
+ * Returns the colours of an image `side` × `side`, its first line at the top. `colours`: [red, green, blue] by class.
+ * `border`: that of points whose upper or right neighbour has another class, or nothing.
+ */
+export function pixels(found, side, background, colours, border = null) {
   const image = new Uint8ClampedArray(4 * side * side);
   found.forEach(({ at, strength }, i) => {
     const place = 4 * ((side - 1 - Math.floor(i / side)) * side + (i % side));
+    const isEdge = border && [(i + 1) % side ? found[i + 1] : undefined, found[i + side]].some((next) => next && next.at !== at);
+    const colour = colours.get(at);
     for (let band = 0; band < 3; band += 1) {
-      image[place + band] = Math.round(background[band] + (colours[at % colours.length][band] - background[band]) * 0.9 * strength);
+      image[place + band] = isEdge ? border[band] : Math.round(background[band] + (colour[band] - background[band]) * 0.9 * strength);
     }
     image[place + 3] = 255;
   });

@@ -6,8 +6,9 @@ import { Form, rangeOf, rowOf, typicalRow } from '../lib/fields.js';
 import { resolved, shown } from '../lib/format.js';
 import { latest, useReturns } from '../lib/latest.js';
 import { Empty, Failure, Loading, exactly, modelPath, useGet } from '../lib/parts.js';
-import { coordinate, gridRows, pixels, points, sideFor, widened } from '../lib/surface.js';
+import { COLOURS, coloursOf, coordinate, gridRows, pixels, points, sideFor, widened } from '../lib/surface.js';
 
+const NAMED = 16; // classes of a legend
 const place = (id) => `models/${encodeURIComponent(id)}`;
 const isPlane = ({ kind }) => kind === 'numeric';
 
@@ -31,14 +32,16 @@ function usePlane(question) {
   return { ...state, retry: () => asks(question) };
 }
 
-function Legend({ classes, found, values }) {
+function Legend({ classes, colours, values }) {
   if (!classes) {
     const told = (value) => resolved(value, values[1] - values[0], 3);
     return html`<p class="row legend"><span>${told(values[0])}</span><span class="scale" aria-hidden="true"></span><span>${told(values[1])}</span></p>`;
   }
-  const present = classes.length <= 8 ? classes.map((_, at) => at) : [...new Set(found.map(({ at }) => at))].sort((a, b) => a - b);
-  return html`<ul class="row legend">${present.slice(0, 16).map((at) => html`<li class="key"><span class="swatch" style=${{ background: colourOf(at) }}></span>${
-    shown(classes[at])}</li>`)}</ul>`;
+  const present = classes.length <= COLOURS ? classes.map((_, at) => at) : [...colours.keys()]; // of many the largest areas first
+  const rest = present.length - NAMED;
+  return html`<ul class="row legend">${present.slice(0, NAMED).map((at) => html`<li class="key"><span class="swatch" style=${{ background: colourOf(colours.get(at) ?? at) }}></span>${
+    shown(classes[at])}</li>`)}${rest > 0 && html`<li class="key muted">and ${rest} more</li>`}</ul>
+    ${colours.size > COLOURS && html`<p class="muted">The plane has ${colours.size} classes, and ${COLOURS} colours: a line divides two classes.</p>`}`;
 }
 
 /** Returns the answer with the values of one of several targets alone. */
@@ -55,11 +58,14 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target
   const { classes, targets } = detail;
   const answer = useMemo(() => whole && ofTarget(whole, targets, target), [whole, targets, target]);
   const found = useMemo(() => answer && points(answer, classes), [answer, classes]);
+  const colours = useMemo(() => found && coloursOf(found), [found]);
   const side = answer?.side ?? 0;
   useEffect(() => {
     if (!found) return;
-    const colours = classes ? classes.slice(0, 8).map((_, at) => rgbOf(colourOf(at))) : [rgbOf('var(--accent)')];
-    const image = new ImageData(pixels(found, side, rgbOf('var(--raised)'), colours), side, side);
+    const eight = Array.from({ length: COLOURS }, (_, at) => rgbOf(colourOf(at)));
+    const rgb = new Map([...colours].map(([at, colour]) => [at, classes ? eight[colour] : rgbOf('var(--accent)')]));
+    const border = colours.size > COLOURS && rgbOf('var(--text)');
+    const image = new ImageData(pixels(found, side, rgbOf('var(--raised)'), rgb, border), side, side);
     Object.assign(canvas.current, { width: side, height: side });
     canvas.current.getContext('2d').putImageData(image, 0, 0);
   }, [found, theme]);
@@ -94,7 +100,7 @@ function Plane({ model, detail, columns, row, x, y, ranges, inner, marks, target
         <span class="cursor" style=${{ left: `${(100 * (i + 0.5)) / side}%`, bottom: `${(100 * (j + 0.5)) / side}%` }}></span></div>
       <span class="x-low">${mark(xs[0], xs)}</span><span class="x-name">${answer.asked.x}</span><span class="x-top">${mark(xs[1], xs)}</span></div>
     <p class="reading" aria-live=${chosen === null ? 'off' : 'polite'}>${mark(coordinate(xs, i, side), xs)}, ${mark(coordinate(ys, j, side), ys)}: ${told}</p>
-    <${Legend} classes=${classes} found=${found} values=${values} />
+    <${Legend} classes=${classes} colours=${colours} values=${values} />
     ${answer.unknown.cells > 0 && html`<p class="muted">${unknownText(answer.unknown)}</p>`}</section>`;
 }
 
