@@ -7,13 +7,14 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from browsing import OpenPage, violations, wait_for
-from serving import SEVERAL, Server, http_post, make_checkpoint, make_store, numeric, running
+from serving import SEVERAL, Server, http_get, http_post, make_checkpoint, make_store, numeric, running, wait_until
 
 import axon
 from models.columns.schema import Schema
@@ -115,6 +116,32 @@ def test_another_window_keeps_the_chosen_column_and_the_focus(moving: Server, op
     page.wait_for_timeout(200)
     assert page.evaluate("document.activeElement.textContent") == "Growing"
     assert page.locator("#variable").inner_text() == "x2"
+
+
+def test_the_rows_of_the_growing_window_are_told_beside_one_that_is_not_there(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    store = Store(tmp_path / "store")
+    make_moving(store)
+    with running(store.root, tmp_path) as server:
+        page = open_page(f"{server.url}/#/nowhere").page
+        rows = np.random.default_rng(1).normal(size=(30, 2)).round(3).tolist()
+        http_post(f"{server.url}/predict", json={"model": "moving", "instances": rows})
+        address = f"{server.url}/models/moving/drift"
+        wait_until(lambda: http_get(address).json()["current"] is not None)
+        document = http_get(f"{address}?window=last").json()
+        assert (document["window"], document["last"]) == (None, None)
+        assert document["current"] == http_get(address).json()["current"]
+        assert document["current"]["rows"] == 30
+        # A page whose window was there before the server started again.
+        page.route("**/drift", lambda route: route.continue_(url=f"{address}?window=last"))
+        page.evaluate("location.hash = '#/models/moving/drift'")
+        page.get_by_text("30 of 200 rows").wait_for()
+        page.get_by_text("No window is complete yet").wait_for()
+        ended = document | {"window": "last", "last": document["current"], "training_rows": 240}
+        page.route("**/drift", lambda route: route.fulfill(json=ended))
+        page.get_by_text("The last complete window").wait_for(timeout=15_000)
+        assert page.get_by_role("progressbar").count() == 0, "no row is added to a complete window"
 
 
 @pytest.mark.slow  # waits for three readings of the rates

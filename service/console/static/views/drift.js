@@ -25,7 +25,7 @@ function Verdict({ data, chosen, choose, several }) {
       Compared with ${plural(data.training_rows, 'row')} of training.</p>`}
     <p class="muted">Version ${data.version} of ${data.model}${data.columns_left_out ? `; not compared: ${plural(data.columns_left_out, 'column')} beyond the first 1,000` : ''}.${
   several ? ' Several servers answer at this address: this is the window of one of them, and the next reading may be of another.' : ''}</p>
-    ${data.verdict === 'too_few_rows' && html`<label class="field">${count(rows)} of ${LEAST_ROWS} rows
+    ${data.verdict === 'too_few_rows' && data.window !== 'last' && html`<label class="field">${count(rows)} of ${LEAST_ROWS} rows
       <progress max=${LEAST_ROWS} value=${Math.min(rows, LEAST_ROWS)}></progress></label>`}
     ${data.last && data.current && html`<div class="row" role="group" aria-label="Window">${[['last', 'Last complete'], ['current', 'Growing']].map(([name, text]) => html`
       <button class="button small" aria-pressed=${data.window === name} onClick=${() => choose(name)}>${text}</button>`)}</div>`}
