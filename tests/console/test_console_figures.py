@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from browsing import OpenPage, violations, wait_for
 from serving import Server, http_get, http_post, make_checkpoint, numeric, running
 from trying import code, opened, row_of, run_python, run_shell, settled
 
+import axon
 from models.checkpoint import Checkpoint
 from models.columns.column import DateColumn, NumericColumn
 from models.columns.schema import ClassTarget, NumericTarget, Schema
@@ -55,6 +57,9 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     year = NumericColumn(name="year", mean=2019.5, std=0.2, minimum=2019.25, maximum=2019.75)
     store.publish("moments", make_checkpoint(Schema(columns=(WITHIN_A_DAY, *columns), target=price), 4))
     store.publish("imported", imported())
+    table = pd.DataFrame(np.random.default_rng(2).normal(size=(200, 2)), columns=["x1", "x2"]).assign(y=range(200))
+    waves: dict[str, Any] = {"hidden_sizes": (4,), "recipe": "classic", "epochs": 2, "progress": False}
+    axon.fit(table, target="y", name="waves", frequencies=4, scale_inputs=True, **waves).publish(store)
     many = ClassTarget(name="kind", labels=MANY)
     store.publish("many", make_checkpoint(Schema(columns=columns, target=many), 4))
     accounts = Schema(columns=(*columns, ACCOUNT), target=price)
@@ -295,3 +300,13 @@ def test_two_classes_of_a_plane_are_told_apart(figures: Server, open_page: OpenP
         assert names[16:] == ([f"and {len(present) - 16} more"] if len(present) > 16 else [])
         page.get_by_text(f"The plane has {len(present)} classes, and 8 colours").wait_for()
     assert violations(page) == []
+
+
+def test_frequencies_are_not_drawn_as_values_of_inputs(figures: Server, open_page: OpenPage) -> None:
+    document = http_get(f"{figures.url}/models/waves/network").json()
+    [frequency] = [one for layer in document["layers"] for one in layer["tensors"] if one["name"] == "frequency"]
+    assert len(frequency["values"]) == len(document["inputs"]), "as many, by chance"
+    page = open_page(f"{figures.url}/#/models/waves").page
+    texts = read_all(page)
+    assert not [text for text in texts if "frequency" in text or "phase" in text]
+    assert len([text for text in texts if text.startswith("weight of Scale")]) == len(document["inputs"])

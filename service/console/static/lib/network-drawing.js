@@ -46,7 +46,9 @@ function unitsOf(network, { before, stages }, member) {
     return `unit ${at + 1} of layer ${column}`;
   };
   const parts = []; // { column, unit, from, value, text }; `from` is null for what belongs to the unit itself
-  const own = (layer, column) => layer.tensors.forEach((tensor) => {
+  // Frequencies are no values of units, also if there are as many: only a layer from units to the same units has such values.
+  const isOf = ({ in_features: from, out_features: to }, column) => from === columns[column] && to === columns[column];
+  const own = (layer, column) => isOf(layer, column) && layer.tensors.forEach((tensor) => {
     const values = memberOf(tensor, member, network.members);
     if (!tensor.learned || !values || values.length !== columns[column]) return;
     values.forEach((value, unit) => parts.push({
