@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from browsing import OpenPage, violations
-from serving import Server, http_post, make_checkpoint, numeric, running
+from serving import Server, http_get, http_post, make_checkpoint, numeric, running
+from trying import code, run_shell
 
 from models.columns.schema import CategoricalColumn, NumericTarget, Schema
 from models.store import Store
 
 TOWN = CategoricalColumn(name="town=a, b", categories=tuple(f"town {at}" for at in range(201)), unknown="ignore")
+WIDE = ("it's", "AXON", "\nAXON\n", *(f"the measurement of number {at:05}" for at in range(4000)))
 HEAD = "x1,x2,note"
 
 
@@ -26,6 +28,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     price = NumericTarget(name="price", mean=2, std=1, minimum=0, maximum=9)
     store.publish("sums", make_checkpoint(Schema(columns=(numeric("x1"), numeric("x2")), target=price), 4))
     store.publish("towns", make_checkpoint(Schema(columns=(numeric("x1"), numeric("x2"), TOWN), target=price), 4))
+    wide = Schema(columns=tuple(numeric(name) for name in WIDE), target=price)
+    store.publish("wide", make_checkpoint(wide, 4))
     with running(store.root, folder) as server:
         yield server
 
@@ -198,3 +202,14 @@ def test_a_category_that_training_did_not_see_is_told(plain: Server, open_page: 
     page.get_by_label(TOWN.name, exact=True).fill("Atlantis")
     page.locator(".plane").get_by_text("the categories of 4096 cells").wait_for()
     assert violations(page) == []
+
+
+def test_the_code_of_a_wide_model_can_be_run(plain: Server, open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(f"{plain.url}/#/models/wide/try").page
+    page.wait_for_selector(".prediction")
+    row = http_get(f"{plain.url}/models/wide").json()["example"]["instances"][0]
+    expected = http_post(f"{plain.url}/predict", json={"model": "wide", "instances": [row]}).json()
+    (tmp_path / "asked.sh").write_text(code(page, "curl"))
+    assert run_shell("bash asked.sh", tmp_path) == expected
+    (tmp_path / "asked.sh").write_text(code(page, "Open Inference Protocol"))
+    assert run_shell("bash asked.sh", tmp_path)["outputs"][0]["data"] == expected["predictions"]

@@ -1,6 +1,7 @@
 // The same request for a terminal, for Python and in the Open Inference Protocol.
 import { apiKey } from './api.js';
 
+const MOST_ARGUMENT = 100_000; // bytes; Linux takes 131,072 in an argument of a command
 const spaced = (value) => JSON.stringify(value, null, 1).replace(/\n\s*/g, ' ');
 const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 const address = (path) => new URL(path, document.baseURI).href;
@@ -14,8 +15,14 @@ export function python(value) {
   return JSON.stringify(value);
 }
 
-const curl = (path, body) => ['curl -s', shell(address(path)), "-H 'Content-Type: application/json'",
-  ...(apiKey.needed ? ['-H "X-API-Key: $AXON_API_KEY"'] : []), '-d', shell(spaced(body))].join(' ');
+/** Returns a command with curl. JSON has no line end within a text, so no line of a long body can end it too early. */
+function curl(path, body) {
+  const text = spaced(body);
+  const isLong = new Blob([text]).size > MOST_ARGUMENT;
+  return ['curl -s', shell(address(path)), "-H 'Content-Type: application/json'",
+    ...(apiKey.needed ? ['-H "X-API-Key: $AXON_API_KEY"'] : []),
+    isLong ? `--data-binary @- <<'AXON'\n${text}\nAXON` : `-d ${shell(text)}`].join(' ');
+}
 
 /** Returns the request for one row as a command with curl; `level` is that of the interval, if one is asked for. */
 export const curlText = (model, row, { level: intervals }) => curl('predict', { model, instances: [row], intervals });
