@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -72,11 +72,10 @@ def drift_document(
     evaluation = evaluations[described]
     features = [movement for movement in evaluation.movements if movement.variable.column is not None]
     predictions = [movement for movement in evaluation.movements if movement.variable.column is None]
-    windows = {which: _window(evaluations.get(which)) for which in ("current", "last")}
     return unavailable(served, evaluation.verdict, in_words(served, evaluation)) | {
         "flagged": [_name(movement, served) for movement in evaluation.flagged],
         "window": described,
-        **windows,
+        **windows_of(evaluations),
         "training_rows": training_rows,
         "columns_left_out": len(served.schema.columns) - len(features),
         "features": (_movement(movement, served) for movement in features),
@@ -142,6 +141,11 @@ def _line(movement: Movement) -> tuple[str, ...]:
         "" if movement.threshold is None else f"{movement.threshold:.3f}",
         *("" if share is None else f"{share.window:.1%}" for share in shares),
     )
+
+
+def windows_of(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """Returns what the document says of each window, by `current` and `last`; None for a window without rows."""
+    return {which: _window(evaluations.get(which)) for which in ("current", "last")}
 
 
 def _window(evaluation: Evaluation | None) -> dict[str, Any] | None:

@@ -12,7 +12,16 @@ from models.distributions.evaluation import Evaluation
 from service.access import Access, Scope
 from service.batching.catalog import Catalog
 from service.batching.served_version import ServedVersion
-from service.drift.document import NO_DISTRIBUTIONS, NO_LAST, NO_ROWS, OFF, drift_document, drift_text, unavailable
+from service.drift.document import (
+    NO_DISTRIBUTIONS,
+    NO_LAST,
+    NO_ROWS,
+    OFF,
+    drift_document,
+    drift_text,
+    unavailable,
+    windows_of,
+)
 from service.drift.monitor import DriftMonitor
 from service.drift.version_drift import VersionDrift
 from service.http.drift_schemas import DriftResponse
@@ -60,7 +69,7 @@ def drift_router(catalog: Catalog, drift: DriftMonitor, steps: StepQueue, access
         evaluations = {} if state is None else await _evaluations(drift, state)
         described = window or ("last" if "last" in evaluations else "current")
         if state is None or described not in evaluations:
-            document = _without_evaluation(served, drift, described) | _windows(served, state, evaluations)
+            document = _without_evaluation(served, drift, described) | windows_of(evaluations)
             if form == "text":
                 return PlainTextResponse(f"{served}: {document['verdict'].replace('_', ' ')}\n{document['reason']}\n")
             return _json(await write_in_steps(steps, document, _VARIABLE_BYTES))
@@ -84,14 +93,6 @@ def _without_evaluation(served: ServedVersion, drift: DriftMonitor, window: str)
     if served.distributions is None:
         return unavailable(served, "unavailable", NO_DISTRIBUTIONS)
     return unavailable(served, "too_few_rows", NO_ROWS if window == "current" else NO_LAST)
-
-
-def _windows(served: ServedVersion, state: VersionDrift | None, evaluations: dict[str, Evaluation]) -> dict[str, Any]:
-    """Returns the windows that have rows, by `current` and `last`, for a document that describes neither."""
-    if state is None or not evaluations:
-        return {}
-    document = drift_document(served, state.distributions.rows, next(iter(evaluations)), evaluations)
-    return {which: document[which] for which in evaluations}
 
 
 async def _evaluations(drift: DriftMonitor, state: VersionDrift) -> dict[str, Evaluation]:
