@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import obstore
 from obstore.exceptions import (
@@ -26,7 +26,7 @@ from obstore.exceptions import (
     PreconditionError,
     UnauthenticatedError,
 )
-from obstore.store import LocalStore, from_url
+from obstore.store import HTTPStore, LocalStore, from_url
 
 from models.bucket.address import BucketAddress
 from models.errors import BucketError
@@ -140,7 +140,7 @@ class Objects:
         self.place = place or address
 
     @classmethod
-    def open(cls, address: BucketAddress) -> Objects:
+    def open(cls, address: BucketAddress) -> Self:
         """Opens the bucket of a URL with the credentials of the environment; sends nothing yet.
 
         Raises:
@@ -155,6 +155,22 @@ class Objects:
             where = sorted(item for item in os.environ.items() if _PLACE_VARIABLES.fullmatch(item[0]))
             place = " ".join([address.url, *(f"{name}={value}" for name, value in where)])
             return cls(backend, address.url, place=place)
+
+    @classmethod
+    def open_server(cls, url: str, shown: str) -> Self:
+        """Opens a web server, whose paths are the keys of its objects; sends nothing yet.
+
+        Args:
+            url: URL of the server's root, with the query that each request gets.
+            shown: URL of the server's root for messages.
+
+        Raises:
+            BucketError: The URL is not valid.
+        """
+        options: Any = _CLIENT | {"allow_http": True}  # the user wrote http://
+        retry: Any = _RETRY
+        with _failures(shown):
+            return cls(HTTPStore(url, client_options=options, retry_config=retry), shown)
 
     def list(self, prefix: str) -> list[Listed]:
         """Lists all objects under a prefix that ends at a slash.
@@ -223,6 +239,21 @@ class Objects:
         with self._calling():
             part = max(_PART_BYTES, -(-len(content) // _MOST_PARTS))
             obstore.put(self._backend, key, content, chunk_size=part, max_concurrency=4)
+
+    def upload(self, key: str, path: Path, size: int) -> None:
+        """Writes an object from a file, in place of an earlier one; readers see all of the object or nothing.
+
+        Args:
+            key: key of the object.
+            path: path of the file.
+            size: length of the file in bytes.
+
+        Raises:
+            BucketError: The bucket refuses the write.
+        """
+        with self._calling():
+            part = max(_PART_BYTES, -(-size // _MOST_PARTS))
+            obstore.put(self._backend, key, path, chunk_size=part, max_concurrency=4)
 
     def create(self, key: str, content: bytes) -> bool:
         """Writes a small object if the key is free; returns False for a key that is taken.
