@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
 
 from models.errors import DataError
+from scoring.source_file import SourceFile
 
 _MAGIC = b"ARROW1"
 
@@ -19,8 +19,7 @@ class ArrowReader:
     """An open Arrow file or stream.
 
     Args:
-        path: path of the file.
-        name: name of the file in messages.
+        source: file of the source.
 
     Raises:
         DataError: the file is neither.
@@ -29,23 +28,24 @@ class ArrowReader:
     has_text_numbers = False
     points_are_ambiguous = False
 
-    def __init__(self, path: Path, name: str) -> None:
-        self._name = name
-        self._path = path
+    def __init__(self, source: SourceFile) -> None:
+        self._source = source
+        self._name = source.name
         self._open = ExitStack()
         try:
-            with path.open("rb") as file:
-                is_file = file.read(len(_MAGIC)) == _MAGIC
-            # Not a memory map: the pages of a large file would count as memory of this process.
-            self._raw = self._open.enter_context(pa.OSFile(str(path)))
+            with source.open_stream() as raw:
+                is_file = raw.read(len(_MAGIC)) == _MAGIC
             self._make = pa.ipc.open_file if is_file else pa.ipc.open_stream
-            self.schema = self._open.enter_context(self._make(self._raw)).schema
+            open_raw = source.open if is_file else source.open_stream
+            with open_raw() as raw, self._make(raw) as described:
+                self.schema = described.schema
+            self._raw = self._open.enter_context(open_raw())
         except OSError as error:
             self._open.close()
-            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+            raise DataError(f"{source.address} cannot be read: {error.strerror or error}") from error
         except pa.ArrowException as error:
             self._open.close()
-            raise DataError(f"{name} is neither an Arrow file nor an Arrow stream: {error}") from error
+            raise DataError(f"{source.name} is neither an Arrow file nor an Arrow stream: {error}") from error
         self._is_file = is_file
 
     def __enter__(self) -> Self:
@@ -60,9 +60,9 @@ class ArrowReader:
         """Returns the number of rows of each batch; None for a stream."""
         if not self._is_file:
             return None
-        # Of a memory map, the pages of the batches' heads alone are read.
+        # The heads of the batches alone are read, and what lies beside them.
         with (
-            pa.memory_map(str(self._path)) as source,
+            self._source.open_heads() as source,
             pa.ipc.open_file(source, options=self._of(_narrowest(self.schema))) as reader,
         ):
             return [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
@@ -78,7 +78,6 @@ class ArrowReader:
             DataError: the file is damaged.
         """
         try:
-            self._raw.seek(0)
             with self._make(self._raw, options=self._of(columns)) as reader:
                 whole = map(reader.get_batch, range(*groups)) if self._is_file else iter(reader)
                 for batch in whole:

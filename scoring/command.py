@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from models.conformal import check_level
 from models.errors import AxonError
@@ -79,10 +78,12 @@ def run_score(given: Sequence[str], *, prog: str, environment: Mapping[str, str]
 
 
 def _add_options(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
-    parser.add_argument("source", metavar="SOURCE", help="a file, a folder, or a pattern between quotes")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a file, a folder, or a pattern between quotes; a path or a URL"
+    )
     parser.add_argument("--model", metavar="MODEL", required=True, help="NAME, NAME@VERSION or NAME@ALIAS")
     parser.add_argument(
-        "--out", metavar="PATH", type=Path, required=True, help="a folder, or a .parquet, .csv or .arrow file"
+        "--out", metavar="PATH", required=True, help="a folder, or a .parquet, .csv or .arrow file; a path or a URL"
     )
     parser.add_argument(
         "--store",
@@ -163,7 +164,8 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     with _no_garbage_collection():
         import torch
 
-        from scoring.job import JobSettings, score
+        from scoring.job import score
+        from scoring.job_settings import JobSettings
         from scoring.progress import progress
         from training.engines.device import choose_device
         from training.free_cpus import free_cpus

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +14,7 @@ import pyarrow.csv
 
 from models.errors import DataError
 from scoring.line_count import LineCount
+from scoring.source_file import SourceFile
 from training.data.csv_lines import check_quotes
 
 _BLOCK_BYTES = 1 << 22
@@ -29,8 +30,7 @@ class CsvReader:
     The delimiter is the one of comma, semicolon, tab and bar that cuts the first line into the most names.
 
     Args:
-        path: path of the file.
-        name: name of the file in messages.
+        source: file of the source.
 
     Raises:
         DataError: the file cannot be read, or is empty.
@@ -38,9 +38,9 @@ class CsvReader:
 
     has_text_numbers = True
 
-    def __init__(self, path: Path, name: str) -> None:
-        self._name = name
-        self._path = path
+    def __init__(self, source: SourceFile) -> None:
+        self._name = source.name
+        self._source = source
         self._open = ExitStack()
         head = self._head()
         counts = {sign: head.count(sign) for sign in _DELIMITERS}
@@ -50,7 +50,7 @@ class CsvReader:
         names = self._names(head)
         # In a file of one column, an empty line is a row with a missing value.
         self._parsing.ignore_empty_lines = len(names) > 1
-        self._raw = self._open.enter_context(pa.OSFile(str(path)))
+        self._raw = self._open.enter_context(source.open_stream())
         self.schema = pa.schema([pa.field(column, pa.string()) for column in names])
 
     def __enter__(self) -> Self:
@@ -102,7 +102,7 @@ class CsvReader:
 
     def _check_quotes(self) -> None:
         """Refuses a cell that a stray quote opens, because that cell swallows the rows that follow."""
-        with pa.OSFile(str(self._path)) as raw, self._stream(raw) as stream:
+        with self._source.open_stream() as raw, self._stream(raw) as stream:
             text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
             try:
                 check_quotes(enumerate(text, start=1), self._parsing.delimiter, self._name, longest=_LONGEST_RECORD)
@@ -115,15 +115,17 @@ class CsvReader:
         return place
 
     def _stream(self, raw: pa.NativeFile) -> pa.NativeFile:
-        codec = _CODECS.get(self._path.suffix.lower())
+        codec = _CODECS.get(PurePosixPath(self._name).suffix.lower())
         return raw if codec is None else pa.CompressedInputStream(raw, codec)
 
     def _head(self) -> str:
         try:
-            with pa.OSFile(str(self._path)) as raw, self._stream(raw) as stream:
+            with self._source.open_stream() as raw, self._stream(raw) as stream:
                 data: bytes = stream.read(_HEAD_BYTES)
         except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{self._path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+            raise DataError(
+                f"{self._source.address} cannot be read: {getattr(error, 'strerror', None) or error}."
+            ) from error
         first = data.partition(b"\n")[0]
         if not first.strip():
             raise DataError(f"{self._name} is empty: the first line has to name the columns.")

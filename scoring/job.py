@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 from models.columns.unknown_cells import unknown_in_words
 from models.errors import ConfigError, DataError
@@ -14,59 +13,18 @@ from models.model_version import ModelVersion
 from scoring.answer_columns import AnswerColumns, check_members
 from scoring.answering import BatchAnswerer
 from scoring.cells import wrong_type
-from scoring.destination import Destination
+from scoring.destination import Destination, is_inside
+from scoring.job_settings import JobSettings
+from scoring.manifest import check_manifest, manifest_of
+from scoring.open_destination import open_destination
 from scoring.part import Part, PartWork
 from scoring.pipeline import run_parts
 from scoring.reading import check_columns, groups_of, opened
-from scoring.shard import Shard
-from scoring.source_files import SourceFile, files_of
-from scoring.writing import OutForm, check_writable, plain_field
+from scoring.source_file import SourceFile
+from scoring.source_files import files_of, folder_of
+from scoring.writing import check_writable, plain_field
 
-Errors = Literal["refuse", "skip", "null"]
-
-PART_ROWS = 1_000_000
-_MANIFEST_FORMAT = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobSettings:
-    """The settings of a job.
-
-    Attributes:
-        source: file, folder or pattern of the rows.
-        out: folder of the answers, or a file with a suffix.
-        form: format of the answers.
-        keep: columns of the source that are written before the answers.
-        errors: treatment of rows that do not fit: `refuse` ends the job, `skip` leaves them out, `null` answers them
-            with nulls.
-        prefix: beginning of the answers' names.
-        members: number of members of an ensemble that answer, the first ones; None for all.
-        intervals: level of intervals, or of sets of labels; None for answers without.
-        part_rows: number of rows from which on a part is complete.
-        shard: share of the parts that this process answers.
-        device: name of the torch device, `cpu` or `cuda`.
-        threads: number of threads that answer rows.
-    """
-
-    source: str
-    out: Path
-    form: OutForm
-    keep: tuple[str, ...] = ()
-    errors: Errors = "refuse"
-    prefix: str = ""
-    members: int | None = None
-    intervals: float | None = None
-    part_rows: int = PART_ROWS
-    shard: Shard = field(default_factory=Shard)
-    device: str = "cpu"
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("part_rows", "threads"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}.")
-        if len(set(self.keep)) != len(self.keep):
-            raise ConfigError(f"keep names a column twice: {', '.join(self.keep)}.")
+Result = TypeVar("Result")
 
 
 @dataclass(kw_only=True)
@@ -95,7 +53,8 @@ class Outcome:
         answered: number of the rows with an answer.
         faulty: number of the rows without one.
         unknown: number of cells with a category unknown from training, by column.
-        fault_files: lists of the rows without an answer, where there are any.
+        fault_files: paths or URLs of the lists of rows without an answer, where there are any.
+        parts_left: number of the job's parts, of other shards, that are not finished.
     """
 
     parts: int = 0
@@ -104,9 +63,10 @@ class Outcome:
     answered: int = 0
     faulty: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
-    fault_files: list[Path] = field(default_factory=list)
+    fault_files: list[str] = field(default_factory=list)
+    parts_left: int = 0
 
-    def add(self, record: Mapping[str, Any], faults: Path) -> None:
+    def add(self, record: Mapping[str, Any], faults: str) -> None:
         """Counts a finished part."""
         self.parts += 1
         self.rows += record["rows"]
@@ -144,16 +104,16 @@ def score(version: ModelVersion, settings: JobSettings, *, moved: Callable[[Prog
     check_members(loaded.checkpoint, settings.members, intervals=settings.intervals)
     columns = AnswerColumns(loaded.checkpoint, prefix=settings.prefix, intervals=settings.intervals)
     columns.check_free(settings.keep)
-    destination = Destination(settings.out, settings.form)
+    destination = open_destination(settings.out, settings.form)
     # A pattern may match the answers of an earlier run, or of a shard beside this one.
     files = files_of(settings.source, left_out=destination.owns)
-    _check_apart(files, settings)
+    _check_apart(files, settings, destination)
     if destination.is_file and settings.shard.count > 1:
-        raise ConfigError(f"{settings.out} is one file, which shards cannot share: name a folder as --out.")
+        raise ConfigError(f"{destination.address} is one file, which shards cannot share: name a folder as --out.")
     parts = _parts(files, settings, whole=destination.is_file)
     answerer = BatchAnswerer(loaded.checkpoint, device=settings.device, members=settings.members)
-    manifest = _manifest(version, loaded.digest, settings, files, parts)
-    _check_manifest(destination.begin(manifest), manifest, settings.out)
+    manifest = manifest_of(version, loaded.digest, settings, files, parts)
+    check_manifest(destination.begin(manifest), manifest, destination)
     return _run(parts, answerer, columns, destination, settings, moved)
 
 
@@ -170,16 +130,21 @@ def _run(
     mine = [part for part in parts if settings.shard.has(part.number)]
     progress = Progress(total_bytes=sum(part.size for part in mine))
     work: list[Part] = []
+    found = destination.records([part.number for part in mine])
     for part in mine:
-        record = destination.record(part.number)
+        record = found.get(part.number)
         if record is None:
             work.append(part)
             continue
-        outcome.add(record, destination.faults(part.number))
+        outcome.add(record, destination.faults_address(part.number))
         outcome.finished_before += 1
         progress.bytes += part.size
-    for file in {piece.file.name: piece.file for part in work for piece in part.pieces}.values():
-        _check_file(file, answerer, settings)
+    _for_each(
+        list({piece.file.name: piece.file for part in work for piece in part.pieces}.values()),
+        lambda file: _check_file(file, answerer, settings),
+    )
+    if work:
+        destination.complete(None)
     context = PartWork(
         answerer=answerer,
         columns=columns,
@@ -198,24 +163,51 @@ def _run(
     if moved is not None and work:
         moved(progress)
     for part, record in run_parts(work, context, show):
-        outcome.add(record, destination.faults(part.number))
+        outcome.add(record, destination.faults_address(part.number))
+    outcome.parts_left = _complete(destination, {part.number for part in parts}, {part.number for part in mine})
     return outcome
 
 
-def _check_apart(files: Sequence[SourceFile], settings: JobSettings) -> None:
+def _complete(destination: Destination, numbers: set[int], mine: set[int]) -> int:
+    """Writes that the job is complete if all parts are finished; returns the number of parts that are not."""
+    others = numbers - mine
+    left = len(others) - len(destination.finished(others)) if others else 0
+    if left:
+        return left
+    records = destination.records(numbers)
+    left = len(numbers) - len(records)
+    if not left:
+        rows = sum(record["rows"] for record in records.values())
+        answered = sum(record["answered"] for record in records.values())
+        destination.complete({"parts": len(records), "rows": rows, "faulty_rows": rows - answered})
+    return left
+
+
+def _for_each(files: Sequence[SourceFile], call: Callable[[SourceFile], Result]) -> list[Result]:
+    """Calls a function for each file, several side by side where a file has to come over a network."""
+    at_once = max((file.opens_at_once for file in files), default=1)
+    if at_once == 1:
+        return [call(file) for file in files]
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(call, files))
+
+
+def _check_apart(files: Sequence[SourceFile], settings: JobSettings, destination: Destination) -> None:
     """Refuses a destination among the files of the source, which the next run would take for rows."""
-    out = settings.out.resolve()
-    source = Path(settings.source)
+    out = destination.place
     for file in files:
-        path = file.path.resolve()
-        if path == out or path.is_relative_to(out):
-            raise DataError(f"{settings.out} holds {file.path}, which is to be scored: name another --out.")
-    if source.is_dir() and out.is_relative_to(source.resolve()):
-        raise DataError(f"{settings.out} lies in {source}, whose files are to be scored: name an --out elsewhere.")
+        if is_inside(file.place, out):
+            raise DataError(f"{destination.address} holds {file.address}, which is to be scored: name another --out.")
+    folder = folder_of(settings.source)
+    if folder is not None and is_inside(out, folder):
+        raise DataError(
+            f"{destination.address} lies in {settings.source}, whose files are to be scored: name an --out elsewhere."
+        )
 
 
 def _parts(files: Sequence[SourceFile], settings: JobSettings, *, whole: bool) -> list[Part]:
-    pieces = [(file, groups) for file in files for groups in groups_of(file, rows=settings.part_rows)]
+    found = _for_each(files, lambda file: groups_of(file, rows=settings.part_rows))
+    pieces = [(file, groups) for file, own in zip(files, found, strict=True) for groups in own]
     if whole:
         return [Part.of(0, pieces)]
     return [Part.of(number, [piece]) for number, piece in enumerate(pieces)]
@@ -236,59 +228,3 @@ def _check_file(file: SourceFile, answerer: BatchAnswerer, settings: JobSettings
                     f"{file.name}: column {column.name!r} {words}: write the file with the type that the model was "
                     "trained with."
                 )
-
-
-def _manifest(
-    version: ModelVersion, digest: str, settings: JobSettings, files: Sequence[SourceFile], parts: Sequence[Part]
-) -> dict[str, Any]:
-    listed = [[part.number, *([piece.file.name, *piece.groups] for piece in part.pieces)] for part in parts]
-    return {
-        "axon_score": _MANIFEST_FORMAT,
-        "model": str(version),
-        "model_digest": digest,
-        "members": settings.members,
-        "intervals": settings.intervals,
-        "keep": list(settings.keep),
-        "errors": settings.errors,
-        "prefix": settings.prefix,
-        "format": settings.form,
-        "part_rows": settings.part_rows,
-        "sources": [[file.name, file.size, file.modified_ns] for file in files],
-        "parts": len(parts),
-        "parts_digest": hashlib.sha256(repr(listed).encode()).hexdigest(),
-    }
-
-
-def _check_manifest(found: Mapping[str, Any], wanted: Mapping[str, Any], out: Path) -> None:
-    """Refuses to go on with other settings, another model or another source.
-
-    Raises:
-        DataError: the destination was begun otherwise.
-    """
-    if found == wanted:
-        return
-    begun = f"{out} was begun with"
-    remedy = "Name another --out, or delete this one to begin again."
-    if found.get("axon_score") != wanted["axon_score"]:
-        raise DataError(f"{begun} another version of Axon. {remedy}")
-    if found["model"] != wanted["model"]:
-        raise DataError(f"{begun} {found['model']}, and the model is {wanted['model']} now. {remedy}")
-    if found["model_digest"] != wanted["model_digest"]:
-        raise DataError(f"{begun} another file of {found['model']}: the version was replaced in the store. {remedy}")
-    for name in ("members", "intervals", "keep", "errors", "prefix", "format", "part_rows"):
-        if found[name] != wanted[name]:
-            option = f"--{name.replace('_', '-')}"
-            raise DataError(f"{begun} {option} {_said(found[name])}, not {_said(wanted[name])}. {remedy}")
-    before = {name: identity for name, *identity in found["sources"]}
-    now = {name: identity for name, *identity in wanted["sources"]}
-    for name in sorted({*before, *now}):
-        if before.get(name) != now.get(name):
-            what = "is new" if name not in before else "is gone" if name not in now else "has changed"
-            raise DataError(f"the source's file {name} {what} since {out} was begun. {remedy}")
-    raise DataError(f"{begun} other parts. {remedy}")
-
-
-def _said(value: object) -> str:
-    if value is None:
-        return "(none)"
-    return ",".join(map(str, value)) or "(none)" if isinstance(value, list) else str(value) or "(none)"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -14,6 +13,7 @@ import pyarrow.parquet
 from models.columns.row_names import RowNames
 from models.errors import DataError
 from scoring.cells import is_text
+from scoring.source_file import Range, SourceFile
 
 # Read at a time from each column; without a bound, whole column chunks are in the memory. Where all buffers fit into a
 # processor's cache, reading takes a fifth less CPU time than with 1 MiB for each column.
@@ -27,8 +27,7 @@ class ParquetReader:
     """An open Parquet file.
 
     Args:
-        path: path of the file.
-        name: name of the file in messages.
+        source: file of the source.
         texts: columns whose texts are read as dictionaries.
         columns: columns that will be read, which share the memory for buffers; none for all.
 
@@ -39,13 +38,13 @@ class ParquetReader:
     has_text_numbers = False
     points_are_ambiguous = False
 
-    def __init__(self, path: Path, name: str, texts: Sequence[str] = (), columns: Sequence[str] = ()) -> None:
-        self._name = name
+    def __init__(self, source: SourceFile, texts: Sequence[str] = (), columns: Sequence[str] = ()) -> None:
+        self._source = source
+        self._name = source.name
         self._position = 0
         self._open = ExitStack()
         try:
-            # Not a file of Python: each read would take Python's lock and copy the bytes once more.
-            file = self._open.enter_context(pa.OSFile(str(path)))
+            file = self._raw = self._open.enter_context(source.open())
             # Arrow refuses dictionaries of columns without texts, so the types are looked at first.
             plain = pyarrow.parquet.read_schema(file) if texts else pa.schema([])
             known = RowNames(texts)
@@ -60,10 +59,10 @@ class ParquetReader:
             )
         except OSError as error:
             self._open.close()
-            raise DataError(f"{path} cannot be read: {error.strerror or 'it is damaged'}.") from error
+            raise DataError(f"{source.address} cannot be read: {error.strerror or 'it is damaged'}.") from error
         except pa.ArrowException as error:
             self._open.close()
-            raise DataError(f"{name} is not a sound Parquet file: {error}") from error
+            raise DataError(f"{source.name} is not a sound Parquet file: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +90,7 @@ class ParquetReader:
         """
         names = list(columns)
         try:
+            self._source.expect(self._raw, (self._ranges(group, names) for group in range(*groups)))
             # One row group at a time: Arrow opens the readers of all row groups that it is asked for.
             for group in range(*groups):
                 size = self._batch_rows(group, names, rows)
@@ -127,15 +127,29 @@ class ParquetReader:
 
     def _bytes(self, group: int, columns: Sequence[str]) -> tuple[int, int]:
         """Returns the bytes of some columns of a row group, packed and unpacked."""
+        own = self._chunks(group, columns)
+        return sum(chunk.total_compressed_size for chunk in own), sum(chunk.total_uncompressed_size for chunk in own)
+
+    def _ranges(self, group: int, columns: Sequence[str]) -> list[Range]:
+        """Returns the places of the chunks of some columns in the file."""
+        found = []
+        for chunk in self._chunks(group, columns):
+            start = chunk.data_page_offset
+            if chunk.has_dictionary_page and chunk.dictionary_page_offset is not None:
+                start = min(start, chunk.dictionary_page_offset)
+            found.append((start, start + chunk.total_compressed_size))
+        return found
+
+    def _chunks(self, group: int, columns: Sequence[str]) -> list[Any]:
+        """Returns what the file says of the chunks of some columns."""
         wanted, described = set(columns), self._file.metadata.row_group(group)
         chunks = [described.column(place) for place in range(described.num_columns)]
         # The path of a column in a nested one begins with the name of the outer one.
-        own = [
+        return [
             chunk
             for chunk in chunks
             if chunk.path_in_schema in wanted or chunk.path_in_schema.partition(".")[0] in wanted
         ]
-        return sum(chunk.total_compressed_size for chunk in own), sum(chunk.total_uncompressed_size for chunk in own)
 
 
 def _has_width(kind: pa.DataType) -> bool:

@@ -16,7 +16,7 @@ from scoring.answer_columns import AnswerColumns
 from scoring.answering import Answered, BatchAnswerer
 from scoring.destination import Destination
 from scoring.reading import Groups
-from scoring.source_files import SourceFile
+from scoring.source_file import SourceFile
 from scoring.writing import UNWRITABLE, Writer, writer_of
 
 _MOST_FAULTS = 10_000  # listed of one part
@@ -192,8 +192,8 @@ class PartWriter:
         except UNWRITABLE as error:
             destination = self._work.destination
             raise DataError(
-                f"{destination.path}: a kept column cannot be written as {destination.form}: {error}. Choose another "
-                "format (--format, or the suffix of --out), or leave the column out of --keep."
+                f"{destination.address}: a kept column cannot be written as {destination.form}: {error}. Choose "
+                "another format (--format, or the suffix of --out), or leave the column out of --keep."
             ) from error
 
     def _opened(self) -> Writer:

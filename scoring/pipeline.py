@@ -127,17 +127,17 @@ def _finished(part: Part, work: PartWork, waiting: queue.Queue[_Item], moved: Mo
     """Writes the answers of one part."""
     destination, number = work.destination, part.number
     destination.clear(number)
-    with ExitStack() as files:
-        try:
+    try:
+        with ExitStack() as files:  # whose end brings the answers to their place, which a disk may refuse
             record = _written(part, work, waiting, moved, files)
-        except OSError as error:
-            raise DataError(f"{destination.path} cannot be written: {error.strerror or error}.") from error
+    except OSError as error:
+        raise DataError(f"{destination.address} cannot be written: {error.strerror or error}.") from error
     destination.finish(number, record)
     return record
 
 
 def _written(part: Part, work: PartWork, waiting: queue.Queue[_Item], moved: Moved, files: ExitStack) -> dict[str, Any]:
-    answers = files.enter_context(work.destination.temporary(work.destination.part(part.number)))
+    answers = files.enter_context(work.destination.answers(part.number))
     faults = FaultList()
     writer = PartWriter(work, answers)
     while True:
@@ -149,8 +149,7 @@ def _written(part: Part, work: PartWork, waiting: queue.Queue[_Item], moved: Mov
         elif isinstance(item, _End):
             record = writer.close()
             if len(faults):
-                place = work.destination.faults(part.number)
-                with work.destination.temporary(place) as listed:
+                with work.destination.faults(part.number) as listed:
                     faults.write_to(listed)
             return record
         elif item is not None:

@@ -16,7 +16,7 @@ from models.errors import DataError
 from scoring.arrow_file import ArrowReader
 from scoring.csv_file import CsvReader
 from scoring.parquet_file import ParquetReader
-from scoring.source_files import SourceFile
+from scoring.source_file import SourceFile
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ def opened(
     """
     reader: ParquetReader | CsvReader | ArrowReader
     if file.form == "parquet":
-        reader = ParquetReader(file.path, file.name, texts, columns)
+        reader = ParquetReader(file, texts, columns)
     elif file.form == "csv":
-        reader = CsvReader(file.path, file.name)
+        reader = CsvReader(file)
     else:
-        reader = ArrowReader(file.path, file.name)
+        reader = ArrowReader(file)
     known = RowNames(names)
     named = [known.find(name) or tidy(name) for name in reader.schema.names]
     return reader if named == reader.schema.names else _RenamedReader(reader, named)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
 import pyarrow as pa
@@ -83,17 +83,17 @@ def check_writable(name: str, form: OutForm, kept: Sequence[pa.Field]) -> None:
             ) from error
 
 
-def form_of(path: Path, asked: str | None) -> OutForm:
+def form_of(path: Path | str, asked: str | None) -> OutForm:
     """Returns the format of a destination.
 
     Args:
-        path: file or folder to write.
+        path: path or URL of the file or folder to write.
         asked: format that the user asked for; None for the one of the suffix, else Parquet.
 
     Raises:
         ConfigError: the suffix and the format asked for differ.
     """
-    own = SUFFIXES.get(path.suffix.lower())
+    own = SUFFIXES.get(PurePosixPath(str(path)).suffix.lower())
     if asked is not None and own is not None and own != asked:
         raise ConfigError(f"--format {asked} contradicts the suffix of {path}: leave one of them out.")
     chosen = asked or own or "parquet"

@@ -12,8 +12,8 @@ from typing import Any, get_args
 import pytest
 
 from axon.cli import main
-from scoring.job import Errors
-from scoring.source_files import form_of
+from scoring.job_settings import Errors
+from scoring.source_file import form_of
 
 PAGE = (Path(__file__).parents[2] / "docs/scoring.md").read_text(encoding="utf-8")
 

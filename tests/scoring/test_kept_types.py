@@ -16,7 +16,8 @@ from models.columns.schema import ClassTarget, Schema
 from models.errors import DataError
 from models.model_version import ModelVersion
 from models.store import Store
-from scoring.job import JobSettings, Outcome, score
+from scoring.job import Outcome, score
+from scoring.job_settings import JobSettings
 from scoring.writing import SUFFIXES, OutForm
 
 ONE = Schema(columns=(numeric("x"),), target=ClassTarget(name="kind", labels=(-(2**63), 2**64 - 1)))

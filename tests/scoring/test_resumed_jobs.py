@@ -17,7 +17,8 @@ from serving import make_checkpoint, wait_until
 from axon.cli import main
 from models.errors import ConfigError, DataError
 from models.store import Store
-from scoring.job import JobSettings, score
+from scoring.job import score
+from scoring.job_settings import JobSettings
 from scoring.shard import Shard, shard_of
 
 ROOT = Path(__file__).parents[2]

@@ -15,6 +15,7 @@ from scored_tables import write
 
 from axon.cli import main
 from models.store import Store
+from scoring.local_files import LocalFile
 from scoring.parquet_file import ParquetReader
 
 _MB = 1 << 20
@@ -36,7 +37,8 @@ def test_a_large_row_group_is_not_in_the_memory_at_once(tmp_path: Path) -> None:
     table = pa.table({f"x{i}": np.arange(rows, dtype=np.float32) for i in range(8)})
     pq.write_table(table, source, row_group_size=rows, use_dictionary=False)
     assert table.nbytes == 64 * _MB
-    with own_memory() as memory, ParquetReader(source, "rows", columns=table.column_names) as reader:
+    file = LocalFile(source, name="rows", form="parquet")
+    with own_memory() as memory, ParquetReader(file, columns=table.column_names) as reader:
         found = [batch.num_rows for batch in reader.batches((0, 1), table.column_names, 1 << 14)]
         assert sum(found) == rows
         assert reader.position() > 60 * _MB
