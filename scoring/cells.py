@@ -18,6 +18,7 @@ from models.errors import DataError
 from training.data.arrow_types import is_plain, plain_column
 
 _DEAREST = 100  # characters of a type's name in a message
+_EXTENSION = b"ARROW:extension:name"  # in the metadata of a field, such as that of pandas' periods
 
 
 class _Distinct:
@@ -45,6 +46,7 @@ def cells_of(
     given: pa.Array | pa.ChunkedArray,
     column: Column,
     *,
+    field: pa.Field | None = None,
     has_text_numbers: bool = False,
     doubtful: pa.Array | None = None,
 ) -> Cells:
@@ -53,6 +55,8 @@ def cells_of(
     Args:
         given: cells of any Arrow type.
         column: column of the model.
+        field: Arrow field of the column, whose metadata may name an extension type that is not registered here; None
+            for a column without a field.
         has_text_numbers: True if numbers stand there as texts, as in a CSV file.
         doubtful: distinct texts of numbers with two readings, which stay texts; None for none.
 
@@ -60,9 +64,10 @@ def cells_of(
         DataError: the column's type has no cells that a model takes, such as a list.
     """
     chunked = given if isinstance(given, pa.ChunkedArray) else pa.chunked_array([given])
-    if not _is_simple(chunked.type):
+    is_extension = field is not None and _EXTENSION in (field.metadata or {})
+    if is_extension or not _is_simple(chunked.type):
         try:
-            chunked, _ = plain_column(chunked, pa.field(column.name, chunked.type))
+            chunked, _ = plain_column(chunked, field or pa.field(column.name, chunked.type))
         except pa.ArrowException as error:
             raise DataError(f"column {column.name!r} of type {chunked.type} cannot be read: {error}") from error
     if not is_plain(chunked.type):

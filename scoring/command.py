@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from models.conformal import check_level
-from models.errors import AxonError
+from models.errors import AxonError, BucketError, may_pass
 from models.open_store import open_store
 from models.signing import trusted
 from scoring.command_table import ABOUT, COMMAND
 
-_EXIT_REFUSED, _EXIT_INTERRUPTED = 2, 130
+_EXIT_REFUSED, _EXIT_MAY_PASS, _EXIT_INTERRUPTED = 2, os.EX_TEMPFAIL, 130
 _DESCRIPTION = """\
 Answers the rows of a file, a folder or a pattern of files: Parquet, CSV (packed or not) and Arrow. Only the model's
-columns are read, and the memory is bounded whatever the size. The answers are those of the server.
+columns are read, and the memory is bounded whatever the size. The answers are those of the server. SOURCE and --out are
+paths or URLs of a bucket (s3://, gs://, az://); SOURCE may be one file of a web server (https://), too.
 
 --out is a folder, where each part of about a million rows becomes a file, or a file with a suffix. A part appears when
 it is complete. The same command, started again after a crash, goes on with the parts that are not finished and gives
@@ -30,9 +31,16 @@ examples:
   axon score 'rows/*.parquet' --model churn@3 --out answers --keep customer_id
   axon score rows.csv.gz --model churn@production --out answers.csv --errors null
   axon score rows --model churn@3 --out answers --shard 0/8        # one of eight machines
+  axon score 's3://rows/2026/*.parquet' --model churn@3 --out s3://answers/2026
 
 Machines share a job by --shard i/n: part k is of shard k modulo n. The default comes from JOB_COMPLETION_INDEX and
 JOB_COMPLETIONS (an Indexed Job of Kubernetes), or from SLURM_ARRAY_TASK_ID (an array job of Slurm).
+
+exit codes:
+  0    the parts of this process are finished
+  2    refused: a setting, the model, the source or a row does not fit; the same command is refused again
+  75   a fault that may pass: a bucket or a network, a disk, the memory; the same command goes on with what is left
+  130  interrupted
 
 docs/scoring.md has the details.
 """
@@ -68,13 +76,24 @@ def run_score(given: Sequence[str], *, prog: str, environment: Mapping[str, str]
         return _run(arguments, environment)
     except AxonError as error:
         sys.stderr.write(f"error: {error}\n")
-        return _EXIT_REFUSED
+        return _EXIT_MAY_PASS if _may_pass(error) else _EXIT_REFUSED
     except MemoryError:
         sys.stderr.write("error: the memory of this machine is not enough for this model.\n")
-        return _EXIT_REFUSED
+        return _EXIT_MAY_PASS
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on with the parts that are not finished.\n")
         return _EXIT_INTERRUPTED
+
+
+def _may_pass(error: AxonError) -> bool:
+    """Returns True if the same command may succeed later: a bucket that did not answer, a full disk, little memory."""
+    cause = error.__cause__
+    # A permission or a path of the wrong kind stays until somebody corrects something. Of a damaged file, Arrow raises
+    # an error of the system without a number.
+    stays = isinstance(cause, PermissionError | IsADirectoryError | NotADirectoryError) or (
+        isinstance(cause, OSError) and cause.errno is None
+    )
+    return isinstance(error, BucketError) or (may_pass(error) and not stays)
 
 
 def _add_options(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
@@ -199,4 +218,7 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
             f"{outcome.answered:,} rows{of_shard} answered by {version} in {outcome.parts:,} "
             f"part{'' if outcome.parts == 1 else 's'}{before}, {time.monotonic() - begin:.1f} s: {arguments.out}\n"
         )
+        if outcome.parts_left:
+            are = "part is" if outcome.parts_left == 1 else "parts are"
+            sys.stderr.write(f"{outcome.parts_left:,} {are} of other shards and not finished yet\n")
     return 0

@@ -43,6 +43,7 @@ class _Batch:
         piece: rows of the source that the batch belongs to.
         first_row: number of rows of the file before the batch.
         batch: columns of the model and kept columns.
+        schema: schema of the file.
         kept: schema of the kept columns in the output.
         share: length in bytes of the source, about.
         has_text_numbers: True if numbers stand there as texts.
@@ -52,6 +53,7 @@ class _Batch:
     piece: Piece
     first_row: int
     batch: pa.RecordBatch
+    schema: pa.Schema
     kept: pa.Schema
     share: float
     has_text_numbers: bool
@@ -216,7 +218,7 @@ class _Feed:
                 else:
                     share = piece.size * batch.num_rows / max(piece.rows, 1)
                 doubtful = {} if seen is None else doubtful_cells(seen, batch, self._numeric)
-                source = _Batch(piece, row, batch, kept, share, reader.has_text_numbers, doubtful)
+                source = _Batch(piece, row, batch, reader.schema, kept, share, reader.has_text_numbers, doubtful)
                 self._put(self._pool.submit(self._answer, source))
                 row += batch.num_rows
         piece.file.check_unchanged()
@@ -227,7 +229,13 @@ class _Feed:
         has_texts, doubtful = source.has_text_numbers, source.doubtful
         try:
             cells = [
-                cells_of(batch.column(name), column, has_text_numbers=has_texts, doubtful=doubtful.get(name))
+                cells_of(
+                    batch.column(name),
+                    column,
+                    field=source.schema.field(name),
+                    has_text_numbers=has_texts,
+                    doubtful=doubtful.get(name),
+                )
                 for name, column in zip(self._names, work.answerer.schema.columns, strict=True)
             ]
         except DataError as error:

@@ -179,13 +179,14 @@ class Scorer:
     def _table(self, table: pa.Table) -> pa.Table:
         model = self._model()
         places = _places(table.column_names, model.answerer.schema.names, self._keep)
-        columns = []
+        columns, fields = [], []
         for place, column in zip(places, model.answerer.schema.columns, strict=True):
             given = table.column(place)
             if words := wrong_type(given.type, column):
                 raise DataError(f"column {column.name!r} {words}.")
             columns.append(given)
-        pieces, masks = self._answered(model, columns, table.num_rows)
+            fields.append(table.schema.field(place))
+        pieces, masks = self._answered(model, columns, table.num_rows, fields)
         kept = table.select(list(self._keep))
         answers = pa.Table.from_batches(pieces, model.columns.schema)
         if masks is not None and self._errors == "skip":
@@ -242,7 +243,7 @@ class Scorer:
         }
 
     def _answered(
-        self, model: _Model, columns: Sequence[Any], rows: int
+        self, model: _Model, columns: Sequence[Any], rows: int, fields: Sequence[pa.Field] | None = None
     ) -> tuple[list[pa.RecordBatch], NDArray[np.bool_] | None]:
         """Answers columns of Arrow arrays, or of arrays of numbers.
 
@@ -250,6 +251,7 @@ class Scorer:
             The answers, and `(rows,)` True for each row with an answer; None if all have one.
         """
         schema = model.answerer.schema
+        known: Sequence[pa.Field | None] = fields or [None] * len(columns)
         size = min(max(_BATCH_CELLS // schema.width, _LEAST_ROWS), _MOST_ROWS)
         pieces, masks = [], []
         for start in range(0, rows, size):
@@ -257,8 +259,8 @@ class Scorer:
             cells: list[Cells] = [
                 given[start : start + count]
                 if isinstance(given, np.ndarray)
-                else cells_of(given.slice(start, count), column)
-                for given, column in zip(columns, schema.columns, strict=True)
+                else cells_of(given.slice(start, count), column, field=field)
+                for given, column, field in zip(columns, schema.columns, known, strict=True)
             ]
             answered = model.answerer.answer(cells, count)
             if answered.faults and self._errors == "refuse":

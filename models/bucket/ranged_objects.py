@@ -12,7 +12,7 @@ from obstore.exceptions import NotSupportedError
 from obstore.store import HTTPStore
 
 from models.bucket.objects import Objects
-from models.errors import BucketError
+from models.errors import BucketError, StoreError
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult, ObjectMeta
@@ -58,6 +58,7 @@ class RangedObjects(Objects):
 
         Raises:
             BucketError: The bucket does not answer.
+            StoreError: The server does not know ranges.
         """
         try:
             with self._calling():
@@ -105,8 +106,8 @@ class RangedObjects(Objects):
         try:
             return obstore.get(self._backend, key, options=options)
         except NotSupportedError:
-            raise BucketError(
-                self.address, f"{key}: the server does not answer requests for a range of bytes: download the file."
+            raise StoreError(
+                f"{self.address}/{key}: the server does not answer requests for a range of bytes: download the file."
             ) from None
 
 
