@@ -96,7 +96,7 @@ class BucketDestination(Destination):
             # Read, because another shard may have been first, or the answer to a request that succeeded was lost.
             if (found := self._read(place)) is None:
                 raise BucketError(self.address, "the bucket does not give back what was written.")
-        return manifest_from(found, self._address.url(place), self.address)
+        return manifest_from(found, self._address.url(place), self)
 
     def finished(self, numbers: Iterable[int]) -> set[int]:
         """Returns the numbers of the parts among these that are finished, by one listing.

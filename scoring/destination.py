@@ -176,13 +176,13 @@ def written(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def manifest_from(text: str | bytes, place: str, out: str) -> dict[str, Any]:
+def manifest_from(text: str | bytes, place: str, destination: Destination) -> dict[str, Any]:
     """Returns a manifest from text.
 
     Args:
         text: text of the file.
         place: path or URL of the file.
-        out: path or URL of the destination.
+        destination: destination that has the file.
 
     Raises:
         DataError: the text is not JSON.
@@ -190,7 +190,8 @@ def manifest_from(text: str | bytes, place: str, out: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(text)
     except ValueError as error:
-        raise DataError(f"{place} is damaged: delete {out} and begin again.") from error
+        where = destination.address + (f" and {destination.state_address}," if destination.is_file else "")
+        raise DataError(f"{place} is damaged: delete {where} and begin again.") from error
     return found
 
 

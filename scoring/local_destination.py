@@ -71,7 +71,7 @@ class LocalDestination(Destination):
                 for folder in ("parts", "faults"):
                     (self._state / folder).mkdir(parents=True, exist_ok=True)
                 self._create(place, written(manifest))
-            return manifest_from(place.read_bytes(), str(place), self.address)
+            return manifest_from(place.read_bytes(), str(place), self)
 
     def finished(self, numbers: Iterable[int]) -> set[int]:
         """Returns the numbers of the parts among these that are finished, by their names alone."""

@@ -37,6 +37,8 @@ class RangedFile(io.RawIOBase):
         self._place = 0
         self._plan = RangePlan()
         self._blocks: OrderedDict[int, Future[memoryview]] = OrderedDict()  # by number, least recently read first
+        self._held = 0  # bytes of the blocks
+        self._read: dict[int, int] = {}  # bytes read of each block
         self._unread: set[int] = set()  # numbers of blocks that were requested ahead
         self._unread_bytes = 0
         self._requested: set[int] = set()  # numbers of blocks that were requested at some time
@@ -91,7 +93,9 @@ class RangedFile(io.RawIOBase):
         number = self._plan.find(start)
         if number is not None:
             first = self._plan.blocks[number][0]
-            return self._block(number)[start - first : end - first]
+            piece = self._block(number)[start - first : end - first]
+            self._read[number] = self._read.get(number, 0) + len(piece)
+            return piece
         for first, content in self._loose:
             if first <= start < first + len(content):
                 return content[start - first : end - first]
@@ -106,7 +110,7 @@ class RangedFile(io.RawIOBase):
         if begun is None:
             begun = Future()
             begun.set_result(self._fetch(*self._plan.blocks[number]))
-            self._blocks[number] = begun
+            self._add(number, begun)
             self._requested.add(number)
         elif number in self._unread:
             self._unread.discard(number)
@@ -126,19 +130,36 @@ class RangedFile(io.RawIOBase):
             self._next += 1
             if number not in self._requested:
                 self._requested.add(number)
-                self._blocks[number] = self._pool.submit(self._fetch, *blocks[number])
+                self._add(number, self._pool.submit(self._fetch, *blocks[number]))
                 self._unread.add(number)
                 self._unread_bytes += length
 
+    def _add(self, number: int, begun: Future[memoryview]) -> None:
+        self._blocks[number] = begun
+        self._held += self._length(number)
+
     def _shrink(self) -> None:
-        """Drops the blocks that were read the longest time ago, beyond the bound of the memory."""
-        held = sum(map(self._length, self._blocks))
-        for number in list(self._blocks)[:-1]:
-            if held <= self._plan.held_bytes:
+        """Drops blocks of which all bytes were read, and beyond the bound of the memory those that were read long ago.
+
+        The order of the reads alone would not do: the block that a column has just left was read later than those
+        that the other columns are at.
+        """
+        bound = self._plan.held_bytes
+        if self._held <= bound // 2:
+            return
+        candidates = list(self._blocks)[:-1]
+        finished = [number for number in candidates if self._read.get(number, 0) >= self._length(number)]
+        for number in finished:
+            self._remove(number)
+        for number in candidates:
+            if self._held <= bound:
                 return
-            if number not in self._unread:
-                del self._blocks[number]
-                held -= self._length(number)
+            if number in self._blocks and number not in self._unread:
+                self._remove(number)
+
+    def _remove(self, number: int) -> None:
+        del self._blocks[number]
+        self._held -= self._length(number)
 
     def _length(self, number: int) -> int:
         start, end = self._plan.blocks[number]
@@ -150,7 +171,8 @@ class RangedFile(io.RawIOBase):
         self._blocks.clear()
         self._unread.clear()
         self._requested.clear()
-        self._unread_bytes = self._next = 0
+        self._read.clear()
+        self._unread_bytes = self._next = self._held = 0
 
 
 class ForwardFile(io.RawIOBase):
@@ -202,9 +224,8 @@ class ForwardFile(io.RawIOBase):
         super().close()
 
     def _next_block(self) -> memoryview:
-        while len(self._ahead) < (1 if self._block_bytes < BLOCK_BYTES else _FORWARD_BLOCKS):
-            if self._requested >= self._size:
-                break
+        wanted = 1 if self._block_bytes < BLOCK_BYTES else _FORWARD_BLOCKS
+        while len(self._ahead) < wanted and self._requested < self._size:
             end = min(self._requested + self._block_bytes, self._size)
             self._ahead.append(self._pool.submit(self._fetch, self._requested, end))
             self._requested = end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import threading
 import time
@@ -39,7 +40,7 @@ class Request:
 
 
 class S3Server:
-    """A server of S3's protocol for the length of a `with` block; a bucket is there as soon as it is named.
+    """A server of S3's protocol for the length of a `with` block. Buckets need not be made.
 
     Attributes:
         objects: content by bucket and key, such as `rows/2026/a.csv`.
@@ -140,6 +141,7 @@ class S3Server:
         return f"<ListBucketResult><IsTruncated>{is_cut}</IsTruncated>{listed}{more}</ListBucketResult>"
 
 
+@functools.lru_cache(maxsize=64)  # of large contents
 def tag(content: bytes) -> str:
     """Returns the ETag of a content."""
     return f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
