@@ -239,7 +239,7 @@ def test_what_cannot_be_scored_is_refused_with_a_remedy(store, numbers, tmp_path
         (tmp_path / "empty", "out", (), "is a folder without a file of rows"),
         (tmp_path / "rows.xlsx", "out", (), "the suffix names no format"),
         (tmp_path / "text.parquet", "out", (), "text.parquet is not a sound Parquet file"),
-        ("s3://bucket/rows", "out", (), "local files alone"),
+        ("ftp://host/rows", "out", (), "ftp:// is not known"),
         (rows, "rows/out", (), "whose files are to be scored: name an --out elsewhere"),
         (rows, "rows", (), "which is to be scored: name another --out"),
         (source, "other", (), "holds files that axon score did not write"),
