@@ -1,4 +1,4 @@
-"""Calls of a bucket that a job of hours repeats, because a service that fails for a minute must not end the job."""
+"""Calls of a bucket, made again after a failure: a service that fails for a minute must not end a job of hours."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,15 +143,13 @@ class BucketDestination(Destination):
             yield path
             self._sizes[number] = path.stat().st_size
 
-    @contextmanager
-    def faults(self, number: int) -> Iterator[Path]:
+    def faults(self, number: int) -> AbstractContextManager[Path]:
         """Yields a new path for the list of a part's rows without an answer, as `answers` does.
 
         Raises:
             BucketError: the bucket does not answer.
         """
-        with self._uploaded(self._faults(number)) as path:
-            yield path
+        return self._uploaded(self._faults(number))
 
     def finish(self, number: int, record: Mapping[str, Any]) -> None:
         """Records a part as finished; its objects are in the bucket by then.

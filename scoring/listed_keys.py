@@ -7,14 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from models.errors import DataError
-from training.data.folder_files import is_hidden
+from training.data.folder_files import ICEBERG, LAKES, is_hidden, old_rows
 
 Listed = TypeVar("Listed")
-
-# Folders that mark formats which keep deleted rows in their files, as in `training.data.folder_files`.
-_LAKES = {"_delta_log": "a Delta Lake table", ".hoodie": "a Hudi table"}
-_ICEBERG = "an Iceberg table"
 
 
 def shown_keys(listed: Iterable[tuple[str, Listed]], pattern: str | None, root: str) -> list[tuple[str, Listed]]:
@@ -41,19 +36,16 @@ def shown_keys(listed: Iterable[tuple[str, Listed]], pattern: str | None, root: 
         for end in range(len(segments)):
             if lakes and (what := lakes.get(tuple(segments[:end]))) is not None:
                 folder = "/".join([root.rstrip("/"), *segments[:end]])
-                raise DataError(
-                    f"{folder} is {what}: among its files are rows that were deleted or replaced. Write its present "
-                    "rows to a Parquet file, and name that."
-                )
+                raise old_rows(folder, what)
     return [(key, item) for _, key, item in sorted(chosen, key=lambda one: one[0])]
 
 
 def _mark_lake(segments: Sequence[str], lakes: dict[tuple[str, ...], str]) -> None:
     for place, segment in enumerate(segments[:-1]):
-        if segment in _LAKES:
-            lakes[tuple(segments[:place])] = _LAKES[segment]
+        if segment in LAKES:
+            lakes[tuple(segments[:place])] = LAKES[segment]
     if len(segments) > 1 and segments[-2] == "metadata" and segments[-1].endswith(".metadata.json"):
-        lakes[tuple(segments[:-2])] = _ICEBERG
+        lakes[tuple(segments[:-2])] = ICEBERG
 
 
 class _Segment:

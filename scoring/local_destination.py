@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,25 +101,21 @@ class LocalDestination(Destination):
             self._record(number).unlink(missing_ok=True)
             self._faults(number).unlink(missing_ok=True)
 
-    @contextmanager
-    def answers(self, number: int) -> Iterator[Path]:
+    def answers(self, number: int) -> AbstractContextManager[Path]:
         """Yields a new path for a part's answers; afterwards the whole file is on the disk and has its name.
 
         Raises:
             DataError: the file cannot be written.
         """
-        with self._temporary(self._part(number)) as temporary:
-            yield temporary
+        return self._temporary(self._part(number))
 
-    @contextmanager
-    def faults(self, number: int) -> Iterator[Path]:
+    def faults(self, number: int) -> AbstractContextManager[Path]:
         """Yields a new path for the list of a part's rows without an answer, as `answers` does.
 
         Raises:
             DataError: the file cannot be written.
         """
-        with self._temporary(self._faults(number)) as temporary:
-            yield temporary
+        return self._temporary(self._faults(number))
 
     def finish(self, number: int, record: Mapping[str, Any]) -> None:
         """Records a part as finished; its files are on the disk by then.

@@ -1,4 +1,4 @@
-"""Objects that are read in ranges, each range only while the object is the one that was looked at before."""
+"""Objects read in ranges: each range comes from the object that was seen before, or not at all."""
 
 from __future__ import annotations
 

@@ -15,13 +15,10 @@ from threading import Event, Thread
 import httpx
 import numpy as np
 import pytest
-from client_environments import client_environment
-from client_runs import interpreter
 from faulty_proxy import FaultyProxy
 from serving import Server, http_client, http_get, wait_until
 from small_models import small_model
 
-from benchmarks.process import free_port
 from models.errors import BucketError, CheckpointError, StoreError
 from models.network.config import MLPConfig
 from models.network.numpy_mlp import NumpyMLP
@@ -45,28 +42,6 @@ for number in range(4):
     children.append(child)
 sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
 """
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Returns the port of a server of S3's protocol."""
-    interpreter("moto", "moto")
-    port = free_port()
-    log = tmp_path_factory.mktemp("moto") / "log"
-    command = [str(client_environment("moto").bin / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
-        try:
-            wait_until(lambda: _answers(port), log.read_text)
-            yield port
-        finally:
-            process.kill()
-
-
-def _answers(port: int) -> bool:
-    try:
-        return http_get(f"http://127.0.0.1:{port}/moto-api/").status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 @pytest.fixture

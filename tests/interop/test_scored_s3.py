@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import obstore
 import pyarrow as pa
 import pytest
 import scored_tables
-from client_environments import client_environment
-from client_runs import interpreter
 from obstore.store import from_url
-from serving import http_client, http_get, wait_until
+from serving import http_client
 
 from axon.cli import main
-from benchmarks.process import free_port
 from models.bucket.objects import _PART_BYTES
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Returns the port of a server of S3's protocol."""
-    interpreter("moto", "moto")
-    port = free_port()
-    log = tmp_path_factory.mktemp("moto") / "log"
-    command = [str(client_environment("moto").bin / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
-        try:
-            wait_until(lambda: _answers(port), log.read_text)
-            yield port
-        finally:
-            process.kill()
-
-
-def _answers(port: int) -> bool:
-    try:
-        return http_get(f"http://127.0.0.1:{port}/moto-api/").status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 @pytest.fixture
@@ -63,18 +35,7 @@ def bucket(s3: int, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def score(folder: Path, source: object, out: object, *options: str) -> int:
-    given = [
-        "--model",
-        "numbers",
-        "--store",
-        str(folder / "store"),
-        "--out",
-        str(out),
-        "--device",
-        "cpu",
-        "--keep",
-        "id",
-    ]
+    given = ["--model", "numbers", "--store", str(folder / "store"), "--out", str(out), "--device", "cpu"]
     return main(["score", str(source), *given, "--keep", "id", "--part-rows", "5000", *options])
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from models.errors import DataError
 
 # Folders that mark formats which keep deleted rows in their files, and list separately which rows are valid.
-_LAKES = {"_delta_log": "a Delta Lake table", ".hoodie": "a Hudi table"}
+LAKES = {"_delta_log": "a Delta Lake table", ".hoodie": "a Hudi table"}
+ICEBERG = "an Iceberg table"
 
 
 def is_pattern(source: str) -> bool:
@@ -32,9 +33,9 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def files_matching(pattern: str) -> tuple[Path, list[Path]]:
-    """Returns the folder before the first wildcard of a pattern, and the files that match, sorted by name.
+    """Returns the root of a pattern, and the sorted files that match.
 
-    A folder that matches stands for all files below it.
+    The root is the folder before the first wildcard. A folder that matches stands for all files below it.
 
     Raises:
         DataError: as `files_in`.
@@ -92,14 +93,24 @@ def _list(folder: Path) -> None:
 
 def _refuse_old_rows(folder: Path) -> None:
     """Refuses the folder of a table whose format keeps deleted rows among its files."""
-    what = next((what for name, what in _LAKES.items() if (folder / name).is_dir()), None)
+    what = next((what for name, what in LAKES.items() if (folder / name).is_dir()), None)
     if what is None and any((folder / "metadata").glob("*.metadata.json")):
-        what = "an Iceberg table"
+        what = ICEBERG
     if what is not None:
-        raise DataError(
-            f"{folder} is {what}: among its files are rows that were deleted or replaced. Write its present rows to a "
-            "Parquet file, and name that."
-        )
+        raise old_rows(folder, what)
+
+
+def old_rows(folder: str | Path, what: str) -> DataError:
+    """Returns the refusal of a table whose format keeps deleted rows among its files.
+
+    Args:
+        folder: path or URL of the table.
+        what: name of the format.
+    """
+    return DataError(
+        f"{folder} is {what}: among its files are rows that were deleted or replaced. Write its present rows to a "
+        "Parquet file, and name that."
+    )
 
 
 def _once(paths: Iterable[Path]) -> list[Path]:
